@@ -1,0 +1,40 @@
+/** A timer that can be called off; calling it off twice is harmless. */
+export interface Timer {
+  cancel(): void;
+}
+
+/**
+ * The port to time, ids and chance. Nothing else in Stint reads them, so tests and simulations can
+ * put their own in place. Leases and expiry use the database's clock, never this one.
+ */
+export interface Clock {
+  /** Wall clock, milliseconds since 1970; may jump. */
+  now(): number;
+  /** Milliseconds that only grow, from an arbitrary zero. */
+  monotonic(): number;
+  /** Calls back once after `delayMs`. */
+  setTimer(callback: () => void, delayMs: number): Timer;
+  /** A fresh UUID. */
+  newId(): string;
+  /** A number in [0, 1). */
+  random(): number;
+}
+
+/** Waits `delayMs`, or rejects with the signal's reason as soon as it aborts. */
+export function delay(clock: Clock, delayMs: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) {
+      reject(signal.reason as Error);
+      return;
+    }
+    const onAbort = (): void => {
+      timer.cancel();
+      reject(signal?.reason as Error);
+    };
+    const timer = clock.setTimer(() => {
+      signal?.removeEventListener("abort", onAbort);
+      resolve();
+    }, delayMs);
+    signal?.addEventListener("abort", onAbort, { once: true });
+  });
+}
