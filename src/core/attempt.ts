@@ -1,0 +1,224 @@
+/**
+ * The seam between a worker and an agent. An adapter reaches processes, files, the model and the
+ * log only through an AttemptContext; it opens nothing by itself.
+ */
+import type { Readable, Writable } from "node:stream";
+import type { Clock } from "./clock.ts";
+import type { NewEvent, SessionStats, TokenUsage } from "./event.ts";
+import type { Json, JsonObject } from "./json.ts";
+import type { Logger } from "./log.ts";
+import type { ModelBinding } from "./model.ts";
+import type { Reason } from "./state.ts";
+import type { WorkspaceFiles } from "./workspace.ts";
+
+/** A program to run in the custody of an attempt; no shell stands between. */
+export interface SpawnSpec {
+  readonly command: string;
+  readonly args: readonly string[];
+  /** Relative to the workspace, or absolute. @default the workspace */
+  readonly cwd?: string;
+  /** Added to the attempt's environment. */
+  readonly env?: Readonly<Record<string, string>>;
+  /** The process is stopped after this time. @default no limit */
+  readonly timeoutMs?: number;
+  /** @default "ignore" */
+  readonly stdin?: "pipe" | "ignore";
+}
+
+/** How a process ended. */
+export interface CustodyExit {
+  /** The command's own exit code, or null when a signal or the custody ended it. */
+  readonly code: number | null;
+  readonly signal: string | null;
+  /** True when its time limit ended it. */
+  readonly timedOut: boolean;
+  /** True when `stop` ended it. */
+  readonly stopped: boolean;
+}
+
+/** A process that cannot outlive its worker. */
+export interface CustodyProcess {
+  readonly pid: number;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  readonly stdin: Writable | null;
+  /** Resolves when it and all that it started have ended. Never rejects. */
+  readonly exited: Promise<CustodyExit>;
+  /** SIGTERM to all, then SIGKILL after `graceMs`; idempotent. @default 2_000 */
+  stop(graceMs?: number): Promise<CustodyExit>;
+}
+
+/** How strongly commands are held. `none` and `pdeathsig` are said aloud. */
+export type CustodyLevel = "bwrap" | "unshare" | "pdeathsig" | "none";
+
+/** What an agent wants to do, recorded before it acts. */
+export interface CallIntent {
+  readonly iteration: number;
+  /** Place among the calls of its iteration, from 0. */
+  readonly ordinal: number;
+  /** The id by which the model knows the call. */
+  readonly modelCallId: string;
+  readonly tool: string;
+  readonly input: JsonObject;
+  /** The call's own time limit; while it runs within it, the session is not idle. */
+  readonly timeoutMs: number;
+}
+
+/** Id of a call in the ledger. */
+export type CallId = string;
+
+/** What became of a call. */
+export type CallStatus = "open" | "finished" | "interrupted" | "unknown";
+
+/** The outcome of a call: what the model is told, and the events that show it. */
+export interface CallOutcome {
+  readonly status: Exclude<CallStatus, "open">;
+  /** What the model is told. */
+  readonly result: Json;
+  readonly isError: boolean;
+  readonly exitCode?: number | null;
+  readonly events: readonly NewEvent[];
+}
+
+/** A call as the ledger holds it. */
+export interface LedgerCall extends CallIntent {
+  readonly callId: CallId;
+  readonly status: CallStatus;
+  readonly epoch: number;
+  readonly result: Json;
+  readonly isError: boolean;
+}
+
+/** A user's message as the agent gets it. */
+export interface InboxMessage {
+  readonly id: string;
+  readonly text: string;
+  /** True when a crash may have let the agent see it before. */
+  readonly possibleDuplicate: boolean;
+}
+
+/** One model step as stored: what went in, what came out. */
+export interface StepRecord {
+  readonly iteration: number;
+  /** User messages that this step was the first to give to the model; step 1 holds the prompt. */
+  readonly inputs: readonly string[];
+  /** The model's answer in the adapter's own form; null while the call runs or was lost. */
+  readonly response: Json;
+  readonly usage: TokenUsage | null;
+}
+
+/** Stored resume point of an agent. */
+export interface Checkpoint {
+  readonly steps: readonly StepRecord[];
+  readonly calls: readonly LedgerCall[];
+  /** The agent's own session id, where it has one. */
+  readonly agentSessionId: string | null;
+  /** Messages that were logged but given to no model step. */
+  readonly undelivered: readonly InboxMessage[];
+}
+
+/** One atomic write of an attempt: all of it is durable, or none. */
+export interface Commit {
+  readonly events?: readonly NewEvent[];
+  /** Opens a model step: the inputs are delivered, and the model call counts as work. */
+  readonly beginStep?: {
+    readonly iteration: number;
+    readonly inputs: readonly string[];
+    readonly inboxDelivered: readonly string[];
+    readonly timeoutMs: number;
+  };
+  /** Closes a model step with its answer. */
+  readonly finishStep?: {
+    readonly iteration: number;
+    readonly response: Json;
+    readonly usage: TokenUsage;
+  };
+  readonly agentSessionId?: string;
+  /** Messages of the adapter's protocol as they came, kept beside the events. */
+  readonly rawMessages?: readonly Json[];
+}
+
+/** Limits an adapter keeps to. */
+export interface AttemptLimits {
+  readonly maxIterations: number;
+  readonly commandTimeoutMs: number;
+  readonly modelCallTimeoutMs: number;
+  /** Output kept of one command, in bytes. */
+  readonly outputBytesMax: number;
+}
+
+/** What an attempt is told when it has to stop; the reason of the abort signal. */
+export interface StopRequest {
+  readonly kind: "pause" | "cancel" | "shutdown" | "lost";
+  readonly message: string;
+}
+
+/** Everything an adapter may use. */
+export interface AttemptContext {
+  readonly sessionId: string;
+  readonly epoch: number;
+  /** The task as the user gave it. */
+  readonly prompt: string;
+  /** Absolute path of the workspace, as commands see it. */
+  readonly workspace: string;
+  readonly limits: AttemptLimits;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Aborts on pause, cancel, shutdown and a lost lease; `reason` is an AttemptStopped. */
+  readonly signal: AbortSignal;
+  readonly model: ModelBinding;
+  readonly files: WorkspaceFiles;
+  readonly resumeFrom: Checkpoint | null;
+  /** The only way to a process. */
+  spawn(spec: SpawnSpec): Promise<CustodyProcess>;
+  /** One atomic, durable write. Resolves with the last seq. @throws {stale_epoch} when fenced. */
+  commit(commit: Commit): Promise<number>;
+  /** Appends events; resolves when durable. Batched with other writes. */
+  emit(...events: readonly NewEvent[]): Promise<void>;
+  /** Records an intent; resolves when durable, before the effect may start. */
+  openCall(intent: CallIntent): Promise<CallId>;
+  /** Records the outcome with its events; once per call. */
+  closeCall(callId: CallId, outcome: CallOutcome): Promise<void>;
+  /** Takes the waiting user messages, logged in the same statement; empty when there are none. */
+  takeMessages(): Promise<readonly InboxMessage[]>;
+  /** Says that the agent did something. Cheap: coalesced. */
+  recordActivity(): void;
+}
+
+/** How a turn of an agent ended; the worker makes the transition of it. */
+export type TurnResult =
+  | { readonly outcome: "end_turn"; readonly message: string }
+  | {
+      readonly outcome: "failed";
+      readonly reason: Extract<Reason, "max_iterations" | "refusal" | "agent_error" | "model_error">;
+      readonly message: string;
+    };
+
+/** What drives one kind of agent. */
+export interface AgentAdapter {
+  /** The name by which sessions ask for it. */
+  readonly name: string;
+  /** Whether it needs a model bound by Stint. */
+  readonly needsModel: boolean;
+  /** Whether this host can run it; `detail` says the version, or what is missing. */
+  probe(): Promise<{ readonly available: boolean; readonly detail: string }>;
+  /**
+   * Works until the turn ends. Rejects with the signal's reason when it is aborted, after it has
+   * stopped what it started; any other rejection fails the session as `agent_error`.
+   */
+  run(context: AttemptContext): Promise<TurnResult>;
+}
+
+/** The reason with which an attempt's signal aborts. */
+export class AttemptStopped extends Error {
+  readonly request: StopRequest;
+
+  constructor(request: StopRequest) {
+    super(request.message);
+    this.name = "AttemptStopped";
+    this.request = request;
+  }
+}
+
+/** Stats that one atomic write adds. */
+export type StatsDelta = Partial<Omit<SessionStats, "costUsd">> & { readonly costUsd?: number };

@@ -1,0 +1,198 @@
+/**
+ * The events of a session: their types, payloads and bounds. Types and fields are only ever added.
+ */
+import { z } from "zod";
+import { StintError } from "./error.ts";
+import { EVENT_BYTES_MAX, toStorable, type Json, type JsonObject } from "./json.ts";
+import { REASON_CODES, SESSION_STATES } from "./state.ts";
+
+/** The event types, stored and sent in lower case. */
+export const SessionEventType = {
+  STATE_CHANGED: "state_changed",
+  THINKING: "thinking",
+  TERMINAL: "terminal",
+  FILE_CHANGE: "file_change",
+  COMPLETION: "completion",
+  ERROR: "error",
+  USER_MESSAGE: "user_message",
+  PERMISSION: "permission",
+  TOOL: "tool",
+} as const;
+
+/** One of the event types. */
+export type SessionEventType = (typeof SessionEventType)[keyof typeof SessionEventType];
+
+/** All event types. */
+export const SESSION_EVENT_TYPES = Object.values(SessionEventType);
+
+const count = z.number().int().nonnegative();
+const stateSchema = z.enum(SESSION_STATES as [string, ...string[]]);
+
+/** Token counts of model calls; `inputTokens` includes what was read from a cache. */
+export const tokenUsageSchema = z.object({
+  inputTokens: count,
+  outputTokens: count,
+  cacheReadTokens: count.default(0),
+  cacheWriteTokens: count.default(0),
+  reasoningTokens: count.default(0),
+});
+/** Token counts of model calls. */
+export type TokenUsage = z.infer<typeof tokenUsageSchema>;
+
+/** What a session has used so far: the fold of its log. */
+export const sessionStatsSchema = z.object({
+  iterations: count,
+  inputTokens: count,
+  outputTokens: count,
+  cacheReadTokens: count.default(0),
+  cacheWriteTokens: count.default(0),
+  reasoningTokens: count.default(0),
+  toolCalls: count,
+  /** Cost in US dollars where prices are known, else null. */
+  costUsd: z.number().nonnegative().nullable().default(null),
+});
+/** What a session has used so far. */
+export type SessionStats = z.infer<typeof sessionStatsSchema>;
+
+/** Stats of a session that has done nothing. */
+export const EMPTY_STATS: SessionStats = {
+  iterations: 0,
+  inputTokens: 0,
+  outputTokens: 0,
+  cacheReadTokens: 0,
+  cacheWriteTokens: 0,
+  reasoningTokens: 0,
+  toolCalls: 0,
+  costUsd: null,
+};
+
+const text = z.string();
+
+/**
+ * Payload schemas by type. Unknown fields are kept. A text field `x` may come as `xBase64` when
+ * its bytes are not storable text.
+ */
+export const EVENT_SCHEMAS = {
+  state_changed: z.looseObject({
+    from: stateSchema,
+    to: stateSchema,
+    reason: z.enum(REASON_CODES as unknown as [string, ...string[]]),
+    epoch: count,
+    workerId: text.nullish(),
+  }),
+  thinking: z.looseObject({
+    iteration: count,
+    toolsUsed: z.array(text).max(1_000),
+    text: text.optional(),
+    reasoning: text.optional(),
+    usage: tokenUsageSchema.optional(),
+  }),
+  terminal: z.looseObject({
+    command: text.optional(),
+    output: text.optional(),
+    error: text.nullish(),
+    exitCode: z.number().int().nullish(),
+    callId: text.optional(),
+    /** False for a piece of output while the command runs; true once, with its end. */
+    final: z.boolean().optional(),
+    /** Bytes of output that the cap left out; on the final event. */
+    omittedBytes: count.optional(),
+  }),
+  file_change: z.looseObject({
+    path: text,
+    action: z.enum(["created", "modified", "deleted", "renamed"]),
+    oldPath: text.optional(),
+    diff: text.optional(),
+    diffTruncated: z.boolean().optional(),
+    binary: z.boolean().optional(),
+    callId: text.optional(),
+  }),
+  completion: z.looseObject({ message: text.optional(), stats: sessionStatsSchema.partial() }),
+  error: z.looseObject({
+    code: text,
+    message: text.optional(),
+    stats: sessionStatsSchema.partial().optional(),
+  }),
+  user_message: z.looseObject({ text: text.optional(), userId: text.nullish() }),
+  permission: z.looseObject({ permissionId: text, status: text }),
+  tool: z.looseObject({
+    callId: text,
+    name: text,
+    input: z.unknown().optional(),
+    output: z.unknown().optional(),
+    isError: z.boolean().optional(),
+    status: z.enum(["finished", "interrupted", "unknown"]).optional(),
+  }),
+} as const satisfies Record<SessionEventType, z.ZodType>;
+
+/** The payload of an event of type `T`. */
+export type EventData<T extends SessionEventType> = z.input<(typeof EVENT_SCHEMAS)[T]>;
+
+/** An event that is not in a log yet. */
+export type NewEvent = {
+  [T in SessionEventType]: { readonly type: T; readonly data: EventData<T> };
+}[SessionEventType];
+
+/** An event of a log. */
+export interface SessionEvent {
+  readonly id: string;
+  readonly sessionId: string;
+  /** Dense place in its session: 1, 2, 3 … */
+  readonly seq: number;
+  readonly type: SessionEventType;
+  readonly data: JsonObject;
+  readonly createdAt: Date;
+}
+
+/** An event checked, storable and serialised: what the log writer takes. */
+export interface EncodedEvent {
+  readonly type: SessionEventType;
+  readonly json: string;
+}
+
+/**
+ * Checks a payload against the schema of its type, makes it storable and serialises it.
+ * @throws {event_invalid} naming the field. @throws {event_too_large} over `EVENT_BYTES_MAX`.
+ */
+export function encodeEvent(event: NewEvent): EncodedEvent {
+  const parsed = EVENT_SCHEMAS[event.type].safeParse(event.data);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const path = issue?.path.join(".") ?? "";
+    throw new StintError("event_invalid", `${event.type}: ${path} ${issue?.message ?? "invalid"}`);
+  }
+  const json = JSON.stringify(toStorable(parsed.data as Json));
+  if (Buffer.byteLength(json) > EVENT_BYTES_MAX) {
+    throw new StintError(
+      "event_too_large",
+      `${event.type}: the payload is larger than ${EVENT_BYTES_MAX} bytes`,
+    );
+  }
+  return { type: event.type, json };
+}
+
+/** Whether a value names an event type. */
+export function isSessionEventType(value: unknown): value is SessionEventType {
+  return SESSION_EVENT_TYPES.includes(value as SessionEventType);
+}
+
+/**
+ * Reads a row of `session_events`, as a front end that subscribes to the table gets it.
+ */
+export function toEvent(row: {
+  readonly id: string;
+  readonly session_id: string;
+  readonly seq: number | string;
+  readonly event_type: string;
+  readonly event_data: JsonObject;
+  readonly created_at: string | Date;
+}): SessionEvent {
+  return {
+    id: row.id,
+    sessionId: row.session_id,
+    seq: Number(row.seq),
+    type: row.event_type as SessionEventType,
+    data: row.event_data,
+    createdAt: new Date(row.created_at),
+  };
+}
