@@ -4,7 +4,7 @@
  */
 import type { Readable, Writable } from "node:stream";
 import type { Clock } from "./clock.ts";
-import type { NewEvent, SessionStats, TokenUsage } from "./event.ts";
+import type { NewEvent, TokenUsage } from "./event.ts";
 import type { Json, JsonObject } from "./json.ts";
 import type { Logger } from "./log.ts";
 import type { ModelBinding } from "./model.ts";
@@ -190,7 +190,10 @@ export type TurnResult =
   | { readonly outcome: "end_turn"; readonly message: string }
   | {
       readonly outcome: "failed";
-      readonly reason: Extract<Reason, "max_iterations" | "refusal" | "agent_error" | "model_error">;
+      readonly reason: Extract<
+        Reason,
+        "max_iterations" | "refusal" | "agent_error" | "model_error"
+      >;
       readonly message: string;
     };
 
@@ -219,6 +222,3 @@ export class AttemptStopped extends Error {
     this.request = request;
   }
 }
-
-/** Stats that one atomic write adds. */
-export type StatsDelta = Partial<Omit<SessionStats, "costUsd">> & { readonly costUsd?: number };

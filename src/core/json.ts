@@ -5,12 +5,7 @@
 
 /** Any JSON value. */
 export type Json =
-  | null
-  | boolean
-  | number
-  | string
-  | readonly Json[]
-  | { readonly [key: string]: Json | undefined };
+  null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json | undefined };
 
 /** A JSON object. */
 export type JsonObject = { readonly [key: string]: Json | undefined };
@@ -23,9 +18,12 @@ export const EVENT_BYTES_MAX = 1_048_576;
 
 const NUL = "\u0000";
 
+/** With the `u` flag whole pairs are one character, so this finds only halves. */
+const LONE_SURROGATE = /\p{Surrogate}/u;
+
 /** Whether Postgres can store this string in text and jsonb exactly as it is. */
 export function isStorableText(text: string): boolean {
-  return !text.includes(NUL) && text.isWellFormed();
+  return !text.includes(NUL) && !LONE_SURROGATE.test(text);
 }
 
 /**
@@ -67,7 +65,7 @@ function makeStorable(value: Json, depth: number): Json {
   const stored: Record<string, Json> = Object.create(null) as Record<string, Json>;
   for (const [key, item] of Object.entries(object)) {
     if (item === undefined) continue;
-    if (typeof item === "string" && item.includes(NUL) && item.isWellFormed()) {
+    if (typeof item === "string" && item.includes(NUL) && !LONE_SURROGATE.test(item)) {
       stored[`${key}Base64`] = Buffer.from(item).toString("base64");
     } else {
       stored[key] = makeStorable(item, depth + 1);
@@ -91,7 +89,10 @@ function stringifyDeep(value: Json): string {
 }
 
 /** Cuts text to at most `bytesMax` bytes of UTF-8 without splitting a character. */
-export function truncateText(text: string, bytesMax: number): { text: string; omittedBytes: number } {
+export function truncateText(
+  text: string,
+  bytesMax: number,
+): { text: string; omittedBytes: number } {
   const bytes = Buffer.from(text);
   if (bytes.length <= bytesMax) return { text, omittedBytes: 0 };
   let end = bytesMax;

@@ -1,0 +1,203 @@
+/**
+ * The one configuration: every setting with its type, default, unit and description. A value comes
+ * from a flag (`--lease-duration-ms`), else from the environment (`STINT_LEASE_DURATION_MS`), else
+ * from `stint.config.json` (`leaseDurationMs`), else it is the default.
+ */
+import { z } from "zod";
+import { StintError } from "./error.ts";
+import type { SessionLimits } from "./session.ts";
+import { suggestName } from "./suggestion.ts";
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 86_400_000;
+const durationMs = z.coerce
+  .number()
+  .int()
+  .min(1)
+  .max(10 * 365 * DAY_MS);
+const bytes = z.coerce.number().int().min(1);
+const optionalMs = z.union([z.literal("none").transform(() => null), z.null(), durationMs]);
+const list = z.union([
+  z.array(z.string()),
+  z.string().transform((text) =>
+    text
+      .split(",")
+      .map((item) => item.trim())
+      .filter(Boolean),
+  ),
+]);
+
+const settings = {
+  dataDir: z.string().min(1).default(".stint").describe("data folder (STINT_DATA)"),
+  databaseUrl: z.string().min(1).optional().describe("your own Postgres (DATABASE_URL)"),
+  host: z.string().min(1).default("127.0.0.1").describe("address the server listens on"),
+  port: z.coerce.number().int().min(0).max(65_535).optional().describe("port; 0 any free one"),
+  url: z.string().min(1).optional().describe("server that client commands talk to"),
+  token: z.string().min(16).optional().describe("bearer token; generated when absent"),
+  logLevel: z
+    .enum(["debug", "info", "warn", "error", "silent"])
+    .default("info")
+    .describe("log level"),
+  workerSlots: z.coerce.number().int().min(0).max(256).default(2).describe("sessions at a time"),
+  workerName: z.string().min(1).max(64).optional().describe("name shown for this worker"),
+  allowedRoots: list.default([]).describe("folders workspaces may come from; none: any"),
+  environment: list.default([]).describe("names of variables that commands may also see"),
+  ignoredBytesMax: bytes.default(1_073_741_824).describe("ignored files copied into a workspace"),
+  inboxItemsMax: z.coerce
+    .number()
+    .int()
+    .min(1)
+    .default(1_000)
+    .describe("waiting messages a session"),
+  sessionTimeoutMs: durationMs.default(30 * MINUTE_MS).describe("idle limit of an active session"),
+  pausedTimeoutMs: durationMs.default(7 * DAY_MS).describe("limit of a paused session"),
+  queueTimeoutMs: durationMs.default(DAY_MS).describe("limit of a pending session"),
+  deadlineMs: optionalMs.default(null).describe("limit from creation to end; none"),
+  commandTimeoutMs: durationMs.default(10 * MINUTE_MS).describe("limit of one command"),
+  modelCallTimeoutMs: durationMs.default(10 * MINUTE_MS).describe("limit of one model call"),
+  outputBytesMax: bytes.default(1_048_576).describe("output kept of one command"),
+  maxIterations: z.coerce.number().int().min(1).max(10_000).default(100).describe("model steps"),
+  leaseDurationMs: durationMs.default(15_000).describe("lease of a worker"),
+  heartbeatIntervalMs: durationMs.default(3_000).describe("time between heartbeats"),
+  claimIntervalMs: durationMs.default(1_000).describe("polling net of the claim loop"),
+  sweepIntervalMs: durationMs.default(MINUTE_MS).describe("time between sweeps of idle sessions"),
+  lostLeaseIntervalMs: durationMs.default(1_000).describe("time between sweeps of lost leases"),
+  shutdownGraceMs: durationMs.default(4_000).describe("bound of a graceful stop"),
+} as const;
+
+/** All settings with their values. */
+export type Config = { readonly [K in keyof typeof settings]: z.output<(typeof settings)[K]> };
+
+/** A setting's name. */
+export type SettingName = keyof typeof settings;
+
+/** All settings: name, environment variable, flag and description, for help and docs. */
+export const SETTINGS: readonly {
+  readonly name: SettingName;
+  readonly variable: string;
+  readonly flag: string;
+  readonly description: string;
+}[] = (Object.keys(settings) as SettingName[]).map((name) => ({
+  name,
+  variable: variableOf(name),
+  flag: `--${kebabCase(name)}`,
+  description: settings[name].description ?? "",
+}));
+
+const SETTING_NAMES = SETTINGS.map((setting) => setting.name) as readonly string[];
+const VARIABLES = SETTINGS.map((setting) => setting.variable);
+
+/** `STINT_` names that are no settings: the custody cookie. */
+const FOREIGN_VARIABLES = ["STINT_ATTEMPT"];
+
+/** The sources of a configuration, strongest first. */
+export interface ConfigSources {
+  readonly flags?: Readonly<Record<string, unknown>>;
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Parsed content of `stint.config.json`. */
+  readonly file?: unknown;
+}
+
+/**
+ * Merges and checks the sources.
+ * @throws {config_invalid} naming source and key, with "did you mean" for an unknown one.
+ */
+export function loadConfig(sources: ConfigSources = {}): Config {
+  const values: Record<string, unknown> = {};
+  const origins: Record<string, string> = {};
+  const put = (name: string, value: unknown, origin: string): void => {
+    if (value === undefined || value === "") return;
+    values[name] = value;
+    origins[name] = origin;
+  };
+  for (const [key, value] of Object.entries(readFile(sources.file))) {
+    assertKnown(key, SETTING_NAMES, `stint.config.json: unknown setting "${key}"`);
+    put(key, value, `stint.config.json: ${key}`);
+  }
+  const env = sources.env ?? {};
+  for (const variable of Object.keys(env)) {
+    if (!variable.startsWith("STINT_") || FOREIGN_VARIABLES.includes(variable)) continue;
+    assertKnown(variable, VARIABLES, `unknown environment variable ${variable}`);
+  }
+  for (const { name, variable } of SETTINGS) put(name, env[variable], variable);
+  for (const [name, value] of Object.entries(sources.flags ?? {})) {
+    if (SETTING_NAMES.includes(name)) put(name, value, `--${kebabCase(name)}`);
+  }
+  return checkValues(values, origins);
+}
+
+function checkValues(values: Record<string, unknown>, origins: Record<string, string>): Config {
+  const parsed = z.object(settings).safeParse(values);
+  if (!parsed.success) {
+    const issue = parsed.error.issues[0];
+    const name = String(issue?.path[0] ?? "");
+    throw new StintError("config_invalid", `${origins[name] ?? name}: ${issue?.message ?? ""}`);
+  }
+  const config = parsed.data as Config;
+  if (config.heartbeatIntervalMs * 2 > config.leaseDurationMs) {
+    throw new StintError(
+      "config_invalid",
+      "heartbeatIntervalMs must be at most half of leaseDurationMs",
+    );
+  }
+  return config;
+}
+
+function readFile(file: unknown): Record<string, unknown> {
+  if (file === undefined || file === null) return {};
+  if (typeof file === "object" && !Array.isArray(file)) return file as Record<string, unknown>;
+  throw new StintError("config_invalid", "stint.config.json: must hold one JSON object");
+}
+
+function assertKnown(name: string, known: readonly string[], message: string): void {
+  if (known.includes(name)) return;
+  const near = suggestName(name, known);
+  throw new StintError("config_invalid", near ? `${message}, did you mean ${near}?` : message);
+}
+
+function variableOf(name: string): string {
+  if (name === "databaseUrl") return "DATABASE_URL";
+  if (name === "dataDir") return "STINT_DATA";
+  return `STINT_${kebabCase(name).replaceAll("-", "_").toUpperCase()}`;
+}
+
+function kebabCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+}
+
+const limit = z
+  .number()
+  .int()
+  .min(1)
+  .max(10 * 365 * DAY_MS);
+
+/** Limits that a request may set for its session; what it leaves out comes from the configuration. */
+export const sessionLimitsSchema = z.strictObject({
+  idleTimeoutMs: limit.optional(),
+  pausedTimeoutMs: limit.optional(),
+  queueTimeoutMs: limit.optional(),
+  deadlineMs: limit.nullable().optional(),
+  commandTimeoutMs: limit.optional(),
+  modelCallTimeoutMs: limit.optional(),
+  outputBytesMax: z.number().int().min(1_024).max(67_108_864).optional(),
+  maxIterations: z.number().int().min(1).max(10_000).optional(),
+});
+
+/** Fills the limits of a session from the configuration. */
+export function resolveLimits(
+  config: Config,
+  requested: z.infer<typeof sessionLimitsSchema> = {},
+): SessionLimits {
+  const limits: SessionLimits = {
+    idleTimeoutMs: config.sessionTimeoutMs,
+    pausedTimeoutMs: config.pausedTimeoutMs,
+    queueTimeoutMs: config.queueTimeoutMs,
+    deadlineMs: config.deadlineMs,
+    commandTimeoutMs: config.commandTimeoutMs,
+    modelCallTimeoutMs: config.modelCallTimeoutMs,
+    outputBytesMax: config.outputBytesMax,
+    maxIterations: config.maxIterations,
+  };
+  const given = Object.entries(requested).filter(([, value]) => value !== undefined);
+  return { ...limits, ...Object.fromEntries(given) };
+}

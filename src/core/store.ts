@@ -1,0 +1,268 @@
+/**
+ * The port to the database: the vocabulary of everything that Stint keeps. One implementation
+ * speaks to Postgres; the rules that must hold whoever asks live there, in statements and triggers.
+ */
+import type { CallIntent, CallOutcome, Checkpoint, Commit } from "./attempt.ts";
+import type { NewEvent, SessionEvent, SessionEventType } from "./event.ts";
+import type { Script } from "./script.ts";
+import type { NewSession, SessionSnapshot } from "./session.ts";
+import type { Reason, SessionState, WaitingFor } from "./state.ts";
+
+/**
+ * Who reads. With a viewer, row-level security of the database decides what exists; without one
+ * the caller is Stint itself.
+ */
+export interface Viewer {
+  readonly userId: string;
+  readonly role: "authenticated" | "operator";
+}
+
+/** The right of one attempt to write: a session at an epoch. */
+export interface Ownership {
+  readonly sessionId: string;
+  readonly epoch: number;
+}
+
+/** A transition out of ACTIVE, made by the owner as part of a commit. */
+export interface OwnerTransition {
+  readonly to: Extract<SessionState, "paused" | "completed" | "failed" | "expired">;
+  readonly reason: Reason;
+  readonly waitingFor?: WaitingFor;
+  /** When a worker may take it up again: 0 at once, null never by itself. @default null */
+  readonly resumeInMs?: number | null;
+  readonly error?: { readonly code: string; readonly message: string };
+  /**
+   * Refuses with `inbox_not_empty` while messages wait: a turn that ends must not lose them.
+   * @default false
+   */
+  readonly unlessInbox?: boolean;
+}
+
+/** One atomic write of the owner of a session. */
+export interface OwnerCommit extends Commit {
+  readonly openCall?: CallIntent & { readonly callId: string };
+  readonly closeCall?: Pick<CallOutcome, "status" | "result" | "isError" | "exitCode"> & {
+    readonly callId: string;
+  };
+  /** Inbox items taken; refused as a whole when one was taken before. */
+  readonly inboxConsumed?: readonly string[];
+  readonly workspacePath?: string;
+  readonly transition?: OwnerTransition;
+}
+
+/** What became of an owner's commit; only `fenced` and `gone` end the attempt. */
+export type CommitResult =
+  | { readonly status: "ok"; readonly lastSeq: number; readonly epoch: number }
+  | { readonly status: "fenced"; readonly epoch: number }
+  | { readonly status: "gone" }
+  | { readonly status: "rejected"; readonly code: string; readonly message: string };
+
+/** A worker as it registers. */
+export interface WorkerRegistration {
+  readonly id: string;
+  readonly name: string;
+  readonly host: string;
+  readonly bootId: string;
+  readonly pid: number;
+  /** Start time of the process in kernel ticks; tells a reused pid apart. */
+  readonly pidStartTime: string;
+  readonly slots: number;
+  readonly version: string;
+  readonly agents: readonly string[];
+  readonly leaseDurationMs: number;
+}
+
+/** A worker as others see it. */
+export interface WorkerSnapshot {
+  readonly id: string;
+  readonly name: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly version: string;
+  readonly slots: number;
+  readonly agents: readonly string[];
+  readonly activeSessions: number;
+  readonly startedAt: Date;
+  readonly heartbeatAt: Date;
+  readonly leaseExpiresAt: Date;
+  readonly isLive: boolean;
+}
+
+/** A session that a worker has just claimed. */
+export interface ClaimedSession {
+  readonly session: SessionSnapshot;
+  readonly script: Script | null;
+  /** Waited in the queue since it became claimable. */
+  readonly queuedMs: number;
+}
+
+/** A waiting item of the inbox. */
+export interface InboxItem {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly kind: "message" | "pause" | "cancel";
+  readonly text: string | null;
+  readonly userId: string | null;
+  readonly createdAt: Date;
+}
+
+/** What a sweep did. */
+export interface SweepCounts {
+  readonly expired: number;
+  readonly paused: number;
+  readonly failed: number;
+  readonly rearmed: number;
+}
+
+/** One transition that a sweep or a user's command made, for log lines and metrics. */
+export interface TransitionNotice {
+  readonly sessionId: string;
+  readonly from: SessionState;
+  readonly to: SessionState;
+  readonly reason: Reason;
+  readonly epoch: number;
+}
+
+/** Which sessions to list; newest first. */
+export interface SessionQuery {
+  readonly status?: readonly SessionState[];
+  readonly agent?: string;
+  readonly idPrefix?: string;
+  readonly cursor?: string;
+  /** @default 50, at most 500 */
+  readonly limit?: number;
+}
+
+/** A page and the cursor of the next one. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  readonly nextCursor: string | null;
+}
+
+/** Which events to read, in order of seq. */
+export interface EventQuery {
+  /** Events with a larger seq. @default 0 */
+  readonly after?: number;
+  /** @default 500, at most 5_000 */
+  readonly limit?: number;
+  readonly types?: readonly SessionEventType[];
+}
+
+/** Figures over all sessions a viewer may see. */
+export interface StoreStats {
+  readonly sessions: Readonly<Record<SessionState, number>>;
+  readonly averageDurationMs: number | null;
+  readonly expirationRatePercent: number | null;
+  /** Events of the last hour by type. */
+  readonly eventVolume: Readonly<Record<string, number>>;
+  readonly workers: number;
+  readonly slots: number;
+}
+
+/** Told that a session has news up to a seq; only a hint: read the log for the facts. */
+export type ChangeListener = (change: { sessionId: string; lastSeq: number }) => void;
+
+/** Everything that Stint keeps. */
+export interface Store {
+  /**
+   * Creates a pending session with its prompt as first event. With a key, a repeated call with the
+   * same body answers the first session. @throws {idempotency_key_reused} {workspace_busy}
+   */
+  createSession(
+    session: NewSession,
+    idempotency?: { readonly key: string; readonly requestHash: string },
+  ): Promise<{ readonly session: SessionSnapshot; readonly isReplay: boolean }>;
+  getSession(id: string, viewer?: Viewer): Promise<SessionSnapshot | null>;
+  listSessions(query: SessionQuery, viewer?: Viewer): Promise<Page<SessionSnapshot>>;
+  getScript(id: string): Promise<Script | null>;
+  /** Deletes a terminal session and all that belongs to it. @throws {session_not_terminal} */
+  deleteSession(id: string): Promise<void>;
+  readEvents(id: string, query: EventQuery, viewer?: Viewer): Promise<readonly SessionEvent[]>;
+  /** As `readEvents`, the payload left as JSON text, for passing through. */
+  readEventRows(id: string, query: EventQuery, viewer?: Viewer): Promise<readonly EventRow[]>;
+  readStateChanges(id: string): Promise<readonly SessionEvent[]>;
+  readStats(viewer?: Viewer): Promise<StoreStats>;
+  listWorkers(): Promise<readonly WorkerSnapshot[]>;
+
+  /** Asks for a pause; a running agent gets it through the inbox. @throws {illegal_transition} */
+  pauseSession(id: string): Promise<SessionSnapshot>;
+  /** Makes a paused session claimable. @throws {illegal_transition} */
+  resumeSession(id: string): Promise<SessionSnapshot>;
+  /** Ends a session; one that runs through the inbox. @throws {session_terminal} */
+  cancelSession(id: string): Promise<SessionSnapshot>;
+  /** Puts a message into the inbox. @throws {session_terminal} {inbox_full} */
+  sendMessage(message: {
+    readonly id: string;
+    readonly sessionId: string;
+    readonly userId: string | null;
+    readonly text: string;
+  }): Promise<SessionSnapshot>;
+  /**
+   * Ends or pauses a session over its owner's head: epoch + 1, open calls closed.
+   * @throws {illegal_transition}
+   */
+  forceTransition(
+    id: string,
+    transition: {
+      readonly to: "paused" | "failed" | "expired";
+      readonly reason: Reason;
+      readonly message: string;
+      readonly resumeInMs?: number | null;
+    },
+  ): Promise<SessionSnapshot>;
+  /** Appends to a session that nobody runs, under its row lock. @throws {session_terminal} {stale_epoch} */
+  appendUnowned(sessionId: string, events: readonly NewEvent[]): Promise<number>;
+
+  registerWorker(worker: WorkerRegistration): Promise<void>;
+  /** Renews the lease. `isLive` false: the lease was lost, nothing was renewed. */
+  heartbeat(
+    workerId: string,
+    leaseDurationMs: number,
+  ): Promise<{ readonly isLive: boolean; readonly held: readonly Ownership[] }>;
+  /** Takes the worker from the list; its lease ends now. */
+  removeWorker(workerId: string): Promise<void>;
+  /**
+   * Takes up to `limit` due sessions, oldest first, or the one named. Needs a live lease in the
+   * same statement; otherwise takes none.
+   */
+  claimSessions(request: {
+    readonly workerId: string;
+    readonly limit: number;
+    readonly sessionId?: string;
+    readonly agents?: readonly string[];
+  }): Promise<readonly ClaimedSession[]>;
+  /**
+   * Appends to the log of an owned session through the group commit. Calls for one session take
+   * effect in call order; resolves when durable.
+   */
+  commit(owner: Ownership, lastSeq: number, commit: OwnerCommit): Promise<CommitResult>;
+  /** Waiting items of these sessions, oldest first. */
+  listInbox(sessionIds: readonly string[]): Promise<readonly InboxItem[]>;
+  readCheckpoint(sessionId: string): Promise<Checkpoint>;
+  /** Tells the database that these agents did something. */
+  recordActivity(owners: readonly Ownership[]): Promise<void>;
+
+  /** Pauses sessions whose worker's lease is lost (`worker_lost`, resumable at once). */
+  sweepLostLeases(): Promise<readonly TransitionNotice[]>;
+  /** Expires what is idle, overdue or queued too long. */
+  sweepIdleSessions(): Promise<readonly TransitionNotice[]>;
+  /** Carries out pauses and cancels that a silent owner left lying for 10 s. */
+  sweepControlRequests(): Promise<readonly TransitionNotice[]>;
+
+  /** Calls back on news of one session, from any process; returns how to stop. */
+  watchSession(sessionId: string, listener: ChangeListener): () => void;
+  /** Calls back when something may be claimable or an inbox of `workerId`'s sessions has news. */
+  watchWork(listener: () => void): () => void;
+  /** Round trip to the database. @throws {database_unavailable} */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** An event with its payload as JSON text. */
+export interface EventRow {
+  readonly id: string;
+  readonly seq: number;
+  readonly type: SessionEventType;
+  readonly dataJson: string;
+  readonly createdAt: Date;
+}
