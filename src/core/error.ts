@@ -100,6 +100,12 @@ export const ERRORS = {
   paused_timeout: entry(408, 4, false, "Resume sooner, or raise limits.pausedTimeoutMs."),
   deadline: entry(408, 4, false, "Raise limits.deadlineMs."),
   custody_unavailable: entry(503, 3, false, "Run `stint doctor` to see what this host lacks."),
+  command_not_found: entry(
+    422,
+    2,
+    false,
+    "Install the program on the worker's host, or give its path.",
+  ),
 
   // Environment
   server_unreachable: entry(503, 3, true, "Start it with `stint dev`, or set STINT_URL."),

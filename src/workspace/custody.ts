@@ -1,0 +1,126 @@
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { randomUUID } from "node:crypto";
+import type { ChildProcess, StdioOptions } from "node:child_process";
+import type { CustodyLevel, CustodyProcess, SpawnSpec } from "../core/attempt.ts";
+import type { Clock } from "../core/clock.ts";
+import { StintError } from "../core/error.ts";
+import { resolveCommand, resolveCwd } from "./command.ts";
+import { ATTEMPT_COOKIE, COMMAND_COOKIE, addToEnvironment } from "./environment.ts";
+import { holdProcess } from "./held-process.ts";
+import type { CustodyProbe } from "./probe.ts";
+import { sweepAttempt } from "./sweep.ts";
+import { wrapCommand } from "./wrapper.ts";
+
+/** What the custody of one attempt is made of. */
+export interface CustodyOptions {
+  /** What this host allows; probed once per worker. */
+  readonly probe: CustodyProbe;
+  /** Value of STINT_ATTEMPT in every process; unique to the attempt. */
+  readonly attemptCookie: string;
+  /** Where commands run unless they say otherwise; absolute. */
+  readonly workspace: string;
+  /** The session's home directory. */
+  readonly home: string;
+  /** The allow-listed environment, see `buildAgentEnvironment`. */
+  readonly env: Readonly<Record<string, string>>;
+  readonly clock: Pick<Clock, "setTimer">;
+}
+
+/** Holds every process of one attempt. */
+export interface Custody {
+  readonly level: CustodyLevel;
+  /**
+   * Starts a program. What it starts itself ends with it: nothing of a command outlives it.
+   * @throws {command_not_found} when there is no such program.
+   * @throws {workspace_missing} when there is no such directory.
+   * @throws {invalid_request} when arguments or environment cannot be given to a process.
+   * @throws {custody_unavailable} after `close`, or when the host starts no more processes.
+   */
+  spawn(spec: SpawnSpec): Promise<CustodyProcess>;
+  /**
+   * Kills all and resolves when nothing of the attempt is alive. Idempotent.
+   * @throws {custody_unavailable} when something survives SIGKILL.
+   */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes the custody of one attempt. Must run on the main thread: a parent-death signal follows the
+ * thread that started the process, and a worker thread may end before its process does.
+ *
+ * Exit codes: the command's own, at every level. A command that a signal ended shows as 128 + the
+ * signal's number, as in a shell, since the wrappers tell no more; only where the custody itself
+ * (or the kernel, in its stead) killed everything, `code` is null and `signal` is SIGKILL.
+ *
+ * Custody is no sandbox: it bounds the life of processes, not what they may read, write or reach.
+ */
+export function createCustody(options: CustodyOptions): Custody {
+  const { probe, clock } = options;
+  const held = new Set<CustodyProcess>();
+  let isClosed = false;
+
+  return {
+    level: probe.level,
+    async spawn(spec) {
+      const cwd = await resolveCwd(options.workspace, spec.cwd);
+      const env = addToEnvironment({ ...options.env, HOME: options.home }, spec.env ?? {});
+      const program = await resolveCommand(spec.command, cwd, env["PATH"] ?? "");
+      const commandCookie = randomUUID();
+      env[ATTEMPT_COOKIE] = options.attemptCookie;
+      env[COMMAND_COOKIE] = commandCookie;
+      const wrapped = wrapCommand(probe, program, spec.args, cwd);
+      if (isClosed) throw new StintError("custody_unavailable", "this attempt has ended");
+      const input = spec.stdin ?? "ignore";
+      const stdio: StdioOptions = wrapped.tellsInit
+        ? [input, "pipe", "pipe", "pipe"]
+        : [input, "pipe", "pipe"];
+      const child = startChild(wrapped.file, wrapped.args, { cwd, env, stdio });
+      const { tellsInit, isNamespace } = wrapped;
+      const limit = spec.timeoutMs === undefined ? {} : { timeoutMs: spec.timeoutMs };
+      const started = once(child, "spawn");
+      const process = holdProcess({
+        child,
+        clock,
+        commandCookie,
+        tellsInit,
+        isNamespace,
+        ...limit,
+      });
+      held.add(process);
+      void process.exited.then(() => held.delete(process));
+      await started.catch((cause: unknown) => {
+        throw refuseStart(spec.command, cause);
+      });
+      return process;
+    },
+    async close() {
+      isClosed = true;
+      await Promise.all([...held].map((process) => process.stop(0)));
+      await sweepAttempt(options.attemptCookie);
+    },
+  };
+}
+
+function startChild(
+  file: string,
+  args: readonly string[],
+  options: { cwd: string; env: Record<string, string>; stdio: StdioOptions },
+): ChildProcess {
+  try {
+    // A session of its own: Ctrl-C in the worker's terminal is ours to handle, not the agent's.
+    return spawn(file, args, { ...options, detached: true, shell: false });
+  } catch (cause) {
+    throw refuseStart(file, cause);
+  }
+}
+
+function refuseStart(command: string, cause: unknown): StintError {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  const isOurs = code === "E2BIG" || code === "ERR_INVALID_ARG_VALUE";
+  return new StintError(
+    isOurs ? "invalid_request" : "custody_unavailable",
+    `${command} could not be started: ${message}`,
+    { cause, fields: { command } },
+  );
+}

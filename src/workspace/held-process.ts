@@ -1,0 +1,178 @@
+import type { ChildProcess } from "node:child_process";
+import { constants } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Readable } from "node:stream";
+import type { CustodyExit, CustodyProcess } from "../core/attempt.ts";
+import type { Clock, Timer } from "../core/clock.ts";
+import { COMMAND_COOKIE } from "./environment.ts";
+import { isRunning, listDescendants, readProcess, signalProcess } from "./process-table.ts";
+import type { ProcessEntry } from "./process-table.ts";
+import { listBearers, sweepEnvironment } from "./sweep.ts";
+
+/** A started child and how it is held. */
+export interface HeldProcessOptions {
+  readonly child: ChildProcess;
+  readonly clock: Pick<Clock, "setTimer">;
+  readonly commandCookie: string;
+  /** True when descriptor 3 names the first process of the namespace. */
+  readonly tellsInit: boolean;
+  readonly isNamespace: boolean;
+  readonly timeoutMs?: number;
+}
+
+const GRACE_MS = 2_000;
+const GONE_POLL_MS = 2;
+const INFO_CHARS_MAX = 1_000;
+
+/** Takes a fresh child into custody, before anything else is awaited. */
+export function holdProcess(options: HeldProcessOptions): CustodyProcess {
+  const { child, clock } = options;
+  const { stdout, stderr, stdin } = child;
+  if (stdout === null || stderr === null) throw new TypeError("custody needs both outputs");
+  // A command that ends while somebody still talks to it is no error of ours.
+  for (const stream of [stdin, stdout, stderr]) stream?.on("error", () => undefined);
+  const init = options.tellsInit ? readInit(child) : Promise.resolve(null);
+
+  let isStopped = false;
+  let isTimedOut = false;
+  let isKilled = false;
+  let hasEnded = false;
+  let graceTimer: Timer | null = null;
+  let limitTimer: Timer | null = null;
+
+  const killAll = async (): Promise<void> => {
+    if (hasEnded) return;
+    isKilled = true;
+    await killTree(options, await init);
+  };
+  const terminate = (graceMs: number): void => {
+    graceTimer?.cancel();
+    graceTimer = null;
+    if (hasEnded) return;
+    if (graceMs <= 0) {
+      void killAll();
+      return;
+    }
+    if (!isKilled) void terminateTree(options);
+    graceTimer = clock.setTimer(() => void killAll(), graceMs);
+  };
+
+  const exited = new Promise<CustodyExit>((resolve) => {
+    const settle = async (code: number | null, signal: NodeJS.Signals | null): Promise<void> => {
+      limitTimer?.cancel();
+      await waitUntilGone(options, await init, signal !== null);
+      hasEnded = true;
+      graceTimer?.cancel();
+      resolve({ ...readExit(code, signal, isKilled), timedOut: isTimedOut, stopped: isStopped });
+    };
+    child.once("exit", (code, signal) => void settle(code, signal));
+    child.once("error", () => {
+      if (child.pid === undefined) void settle(127, null); // it never started; spawn rejects
+    });
+  });
+  if (options.timeoutMs !== undefined) {
+    limitTimer = clock.setTimer(() => {
+      isTimedOut = true;
+      terminate(GRACE_MS);
+    }, options.timeoutMs);
+  }
+
+  return {
+    pid: child.pid ?? 0,
+    stdout,
+    stderr,
+    stdin,
+    exited,
+    stop(graceMs = GRACE_MS) {
+      if (!hasEnded && !isTimedOut) isStopped = true;
+      terminate(graceMs);
+      return exited;
+    },
+  };
+}
+
+function readExit(
+  code: number | null,
+  signal: NodeJS.Signals | null,
+  isKilled: boolean,
+): Pick<CustodyExit, "code" | "signal"> {
+  const killed = 128 + constants.signals.SIGKILL;
+  if (isKilled && (signal === "SIGKILL" || code === killed))
+    return { code: null, signal: "SIGKILL" };
+  if (signal !== null) return { code: 128 + constants.signals[signal], signal: null };
+  return { code, signal: null };
+}
+
+/** The first process of a bubblewrap namespace, as bubblewrap tells it. */
+async function readInit(child: ChildProcess): Promise<ProcessEntry | null> {
+  const info = child.stdio[3] as Readable | null | undefined;
+  if (info === null || info === undefined) return null;
+  let text = "";
+  try {
+    for await (const chunk of info) {
+      text += String(chunk);
+      if (text.includes("}") || text.length > INFO_CHARS_MAX) break;
+    }
+    const told = JSON.parse(text) as { "child-pid"?: number };
+    const pid = told["child-pid"];
+    return pid === undefined ? null : await readProcess(pid);
+  } catch {
+    return null; // it was killed before it said anything; the cookie finds what there is
+  }
+}
+
+/** All processes of the command itself: below the wrapper and the namespace's first process. */
+async function listCommandProcesses(options: HeldProcessOptions): Promise<ProcessEntry[]> {
+  const { child, isNamespace, commandCookie } = options;
+  if (child.pid === undefined) return [];
+  const below = await listDescendants(child.pid);
+  if (isNamespace) return below.filter((entry) => entry.parentPid !== child.pid);
+  const known = new Set(below.map((entry) => entry.pid));
+  const strays = await listBearers(COMMAND_COOKIE, commandCookie);
+  return [...below, ...strays.filter((entry) => !known.has(entry.pid))];
+}
+
+async function terminateTree(options: HeldProcessOptions): Promise<void> {
+  const { child } = options;
+  const targets = await listCommandProcesses(options);
+  for (const { pid } of targets) signalProcess(pid, "SIGTERM");
+  if (options.isNamespace || child.pid === undefined || hasExited(child)) return;
+  signalProcess(child.pid, "SIGTERM");
+}
+
+/**
+ * Ends everything. A namespace goes by killing its first process: the kernel ends the rest and
+ * lets the wrapper see the death only when all are gone.
+ */
+async function killTree(options: HeldProcessOptions, init: ProcessEntry | null): Promise<void> {
+  const { child, isNamespace } = options;
+  if (child.pid === undefined || hasExited(child)) return;
+  const below = await listDescendants(child.pid);
+  const first = below.find((entry) => entry.parentPid === child.pid) ?? init;
+  if (isNamespace && first !== null && (await isRunning(first))) {
+    signalProcess(first.pid, "SIGKILL");
+    return;
+  }
+  for (const { pid } of isNamespace ? [] : below) signalProcess(pid, "SIGKILL");
+  if (!hasExited(child)) signalProcess(child.pid, "SIGKILL");
+}
+
+function hasExited(child: ChildProcess): boolean {
+  return child.exitCode !== null || child.signalCode !== null;
+}
+
+/** The wrapper has ended; waits until, and sees to it that, the command has ended as well. */
+async function waitUntilGone(
+  options: HeldProcessOptions,
+  init: ProcessEntry | null,
+  wasKilled: boolean,
+): Promise<void> {
+  // bubblewrap reports the exit code and leaves; its namespace dies a moment later.
+  while (init !== null && (await isRunning(init))) {
+    signalProcess(init.pid, "SIGKILL");
+    await sleep(GONE_POLL_MS);
+  }
+  // A wrapper that was killed says nothing about its namespace, and without one anything may live.
+  if (options.isNamespace && !wasKilled) return;
+  await sweepEnvironment(COMMAND_COOKIE, options.commandCookie).catch(() => undefined); // `close` tells
+}
