@@ -40,27 +40,29 @@ export function holdProcess(options: HeldProcessOptions): CustodyProcess {
   let graceTimer: Timer | null = null;
   let limitTimer: Timer | null = null;
 
-  const killAll = async (): Promise<void> => {
-    if (hasEnded) return;
+  let killed: Promise<ProcessEntry | null> = Promise.resolve(null);
+
+  const killAll = (): void => {
+    if (hasEnded || isKilled) return;
     isKilled = true;
-    await killTree(options, await init);
+    killed = killTree(options);
   };
   const terminate = (graceMs: number): void => {
     graceTimer?.cancel();
     graceTimer = null;
     if (hasEnded) return;
     if (graceMs <= 0) {
-      void killAll();
+      killAll();
       return;
     }
     if (!isKilled) void terminateTree(options);
-    graceTimer = clock.setTimer(() => void killAll(), graceMs);
+    graceTimer = clock.setTimer(killAll, graceMs);
   };
 
   const exited = new Promise<CustodyExit>((resolve) => {
     const settle = async (code: number | null, signal: NodeJS.Signals | null): Promise<void> => {
       limitTimer?.cancel();
-      await waitUntilGone(options, await init, signal !== null);
+      await waitUntilGone(options, (await init) ?? (await killed), signal !== null);
       hasEnded = true;
       graceTimer?.cancel();
       resolve({ ...readExit(code, signal, isKilled), timedOut: isTimedOut, stopped: isStopped });
@@ -141,20 +143,18 @@ async function terminateTree(options: HeldProcessOptions): Promise<void> {
 }
 
 /**
- * Ends everything. A namespace goes by killing its first process: the kernel ends the rest and
- * lets the wrapper see the death only when all are gone.
+ * Ends everything, and returns the first process of the namespace, if there is one. The wrapper
+ * goes first: one that sees its namespace die says so on the command's stderr.
  */
-async function killTree(options: HeldProcessOptions, init: ProcessEntry | null): Promise<void> {
+async function killTree(options: HeldProcessOptions): Promise<ProcessEntry | null> {
   const { child, isNamespace } = options;
-  if (child.pid === undefined || hasExited(child)) return;
+  if (child.pid === undefined || hasExited(child)) return null;
   const below = await listDescendants(child.pid);
-  const first = below.find((entry) => entry.parentPid === child.pid) ?? init;
-  if (isNamespace && first !== null && (await isRunning(first))) {
-    signalProcess(first.pid, "SIGKILL");
-    return;
-  }
-  for (const { pid } of isNamespace ? [] : below) signalProcess(pid, "SIGKILL");
+  const first = isNamespace ? below.find((entry) => entry.parentPid === child.pid) : undefined;
   if (!hasExited(child)) signalProcess(child.pid, "SIGKILL");
+  if (first !== undefined && (await isRunning(first))) signalProcess(first.pid, "SIGKILL");
+  for (const { pid } of isNamespace ? [] : below) signalProcess(pid, "SIGKILL");
+  return first ?? null;
 }
 
 function hasExited(child: ChildProcess): boolean {

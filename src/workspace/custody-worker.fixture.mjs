@@ -1,0 +1,17 @@
+// A worker that starts one command in custody and then only waits to be killed.
+// Arguments: level, attempt cookie, workspace, script of the command. Runs the compiled code.
+import process from "node:process";
+
+const dist = new URL("../../dist/workspace/", import.meta.url);
+const { probeCustody } = await import(new URL("probe.js", dist).href);
+const { createCustody } = await import(new URL("custody.js", dist).href);
+const { buildAgentEnvironment } = await import(new URL("environment.js", dist).href);
+
+const [level, attemptCookie, workspace, script] = process.argv.slice(2);
+const probe = { ...(await probeCustody()), level };
+const env = buildAgentEnvironment({ inherit: process.env, home: workspace });
+const clock = { setTimer: () => ({ cancel: () => undefined }) };
+const custody = createCustody({ probe, attemptCookie, workspace, home: workspace, env, clock });
+const command = await custody.spawn({ command: "sh", args: ["-c", script] });
+command.stdout.pipe(process.stdout);
+setInterval(() => undefined, 60_000);
