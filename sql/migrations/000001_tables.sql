@@ -1,0 +1,198 @@
+-- Tables.
+--
+--   public.coding_sessions   one row a session: its state and its totals
+--   public.session_events    the log: dense seq per session, immutable
+--   stint.workers            one row a worker: its lease
+--   stint.attempts           one row per hold of a worker on a session
+--   stint.steps              one row a model step: the exact resume
+--   stint.tool_calls         the ledger: intent before an effect, outcome after it
+--   stint.inbox              messages and control requests for running agents
+--   stint.raw_messages       what adapters received, as it came
+--   stint.idempotency_keys   answers of repeated requests
+--
+-- Lock order: a session row first, then rows that belong to it. Nothing locks two sessions but the
+-- group commit (in order of id) and the sweeps (which skip what is locked).
+-- No roles are created here and nothing of auth is changed, so that the same files apply to a
+-- Supabase project.
+
+create schema stint;
+
+create table public.coding_sessions (
+  id uuid primary key default gen_random_uuid(),
+  user_id uuid not null default '00000000-0000-4000-8000-000000000001',
+  status text not null default 'pending'
+    check (status in ('pending', 'active', 'paused', 'completed', 'failed', 'expired')),
+  reason text not null default 'created',
+  waiting_for text check (waiting_for in ('input', 'permission')),
+  resume_at timestamptz,
+  epoch bigint not null default 0,
+  last_seq bigint not null default 0,
+  worker_id uuid,
+  agent text not null default 'builtin',
+  model text,
+  prompt text not null,
+  script jsonb,
+  workspace jsonb not null default '{"mode": "copy"}',
+  workspace_path text,
+  in_place_path text,
+  recovery text not null default 'restore' check (recovery in ('restore', 'adopt')),
+  limits jsonb not null default '{}',
+  idle_timeout_ms bigint not null default 1800000 check (idle_timeout_ms > 0),
+  paused_timeout_ms bigint not null default 604800000 check (paused_timeout_ms > 0),
+  queue_timeout_ms bigint not null default 86400000 check (queue_timeout_ms > 0),
+  deadline_at timestamptz,
+  keep_open boolean not null default false,
+  metadata jsonb not null default '{}',
+  agent_session_id text,
+  parent_id uuid,
+  iterations bigint not null default 0,
+  input_tokens bigint not null default 0,
+  output_tokens bigint not null default 0,
+  cache_read_tokens bigint not null default 0,
+  cache_write_tokens bigint not null default 0,
+  reasoning_tokens bigint not null default 0,
+  tool_calls bigint not null default 0,
+  cost_usd double precision,
+  error_code text,
+  error_message text,
+  attempts integer not null default 0 check (attempts >= 0),
+  created_at timestamptz not null default now(),
+  started_at timestamptz,
+  active_since timestamptz,
+  paused_at timestamptz,
+  completed_at timestamptz,
+  last_activity_at timestamptz not null default now(),
+  active_ms bigint not null default 0,
+  -- When a sweep looks at the session next. Re-armed lazily, so that activity changes no index.
+  sweep_at timestamptz,
+  constraint terminal_has_end check ((status in ('completed', 'failed', 'expired')) = (completed_at is not null)),
+  constraint only_active_has_worker check (worker_id is null or status = 'active'),
+  constraint only_paused_waits check (status = 'paused' or (resume_at is null and waiting_for is null))
+) with (fillfactor = 50);
+
+create index coding_sessions_pending on public.coding_sessions (created_at) where status = 'pending';
+create index coding_sessions_resumable on public.coding_sessions (resume_at) where status = 'paused';
+create index coding_sessions_sweep on public.coding_sessions (sweep_at)
+  where status in ('pending', 'active', 'paused');
+create index coding_sessions_worker on public.coding_sessions (worker_id) where status = 'active';
+create index coding_sessions_newest on public.coding_sessions (created_at desc, id desc);
+create index coding_sessions_user on public.coding_sessions (user_id, created_at desc);
+-- One live session per directory worked in in place.
+create unique index coding_sessions_in_place on public.coding_sessions (in_place_path)
+  where in_place_path is not null and status in ('pending', 'active', 'paused');
+
+-- No foreign key to coding_sessions: it would cost more than the whole insert. append_events locks
+-- the session row, deletion takes the events along, and nobody else may write here.
+create table public.session_events (
+  id uuid not null,
+  session_id uuid not null,
+  seq bigint not null,
+  event_type text not null,
+  event_data jsonb not null,
+  created_at timestamptz not null default now(),
+  primary key (session_id, seq)
+);
+create index session_events_created on public.session_events
+  using brin (created_at) with (pages_per_range = 32, autosummarize = on);
+
+create table stint.workers (
+  id uuid primary key,
+  name text not null,
+  host text not null,
+  boot_id text not null,
+  pid integer not null,
+  pid_start_time text not null,
+  slots integer not null,
+  version text not null,
+  agents text[] not null default '{}',
+  lease_duration_ms bigint not null check (lease_duration_ms > 0),
+  started_at timestamptz not null default now(),
+  heartbeat_at timestamptz not null default now(),
+  lease_expires_at timestamptz not null
+) with (fillfactor = 50);
+
+create table stint.attempts (
+  session_id uuid not null,
+  epoch bigint not null,
+  worker_id uuid,
+  started_at timestamptz not null default now(),
+  ended_at timestamptz,
+  ended_state text,
+  ended_reason text,
+  refunded boolean not null default false,
+  -- True once a model step or a tool outcome was committed.
+  progress boolean not null default false,
+  primary key (session_id, epoch)
+);
+
+create table stint.steps (
+  session_id uuid not null,
+  iteration integer not null,
+  epoch bigint not null,
+  inputs jsonb not null,
+  response jsonb,
+  usage jsonb,
+  begun_at timestamptz not null default now(),
+  -- Until then the model call counts as work and the session is not idle.
+  deadline_at timestamptz not null,
+  finished_at timestamptz,
+  primary key (session_id, iteration)
+);
+
+create table stint.tool_calls (
+  id uuid primary key,
+  session_id uuid not null,
+  iteration integer not null,
+  ordinal integer not null,
+  epoch bigint not null,
+  model_call_id text not null,
+  tool text not null,
+  input jsonb not null,
+  status text not null default 'open' check (status in ('open', 'finished', 'interrupted', 'unknown')),
+  result jsonb,
+  is_error boolean not null default false,
+  exit_code integer,
+  opened_at timestamptz not null default now(),
+  deadline_at timestamptz not null,
+  closed_at timestamptz,
+  unique (session_id, iteration, ordinal),
+  constraint closed_has_end check ((status = 'open') = (closed_at is null))
+);
+create index tool_calls_open on stint.tool_calls (session_id) where status = 'open';
+
+create table stint.inbox (
+  id uuid primary key,
+  position bigint not null generated always as identity,
+  session_id uuid not null,
+  kind text not null check (kind in ('message', 'pause', 'cancel')),
+  body text,
+  user_id uuid,
+  created_at timestamptz not null default now(),
+  consumed_at timestamptz,
+  consumed_epoch bigint,
+  -- The model step that first carried the message; null: logged, but maybe never seen.
+  delivered_iteration integer
+);
+create index inbox_waiting on stint.inbox (session_id, position) where consumed_at is null;
+create index inbox_session on stint.inbox (session_id, position);
+
+create table stint.raw_messages (
+  session_id uuid not null,
+  position bigint not null generated always as identity,
+  epoch bigint not null,
+  -- The last seq of the commit that carried it.
+  seq bigint not null,
+  message jsonb not null,
+  created_at timestamptz not null default now(),
+  primary key (session_id, position)
+);
+
+create table stint.idempotency_keys (
+  user_id uuid not null,
+  key text not null,
+  request_hash text not null,
+  session_id uuid not null,
+  created_at timestamptz not null default now(),
+  primary key (user_id, key)
+);
+create index idempotency_keys_session on stint.idempotency_keys (session_id);

@@ -1,0 +1,250 @@
+-- Writing the log: by the owner of an active session (append_events) and, when nobody runs it,
+-- under its row lock (append_unowned).
+
+-- Inserts one event into a session whose row the caller has locked; returns its seq.
+create function stint.append_locked(p_session uuid, p_type text, p_data jsonb) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  appended bigint;
+begin
+  update public.coding_sessions set last_seq = last_seq + 1, last_activity_at = now()
+  where id = p_session returning last_seq into appended;
+  insert into public.session_events (id, session_id, seq, event_type, event_data)
+  values (gen_random_uuid(), p_session, appended, p_type, p_data);
+  return appended;
+end $$;
+
+-- What the totals of a session look like in an event.
+create function stint.stats_of(s public.coding_sessions) returns jsonb
+language sql immutable as $$
+  select jsonb_build_object('iterations', s.iterations, 'inputTokens', s.input_tokens,
+    'outputTokens', s.output_tokens, 'cacheReadTokens', s.cache_read_tokens,
+    'cacheWriteTokens', s.cache_write_tokens, 'reasoningTokens', s.reasoning_tokens,
+    'toolCalls', s.tool_calls, 'costUsd', s.cost_usd)
+$$;
+
+-- The part of a commit beside its events. The session row is locked and fenced by the caller.
+create function stint.apply_commit(p_session uuid, p_epoch bigint, p_seq bigint, p_part jsonb)
+returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  part jsonb;
+  changed integer;
+begin
+  part := p_part -> 'stats';
+  if part is not null then
+    update public.coding_sessions set
+      iterations = iterations + coalesce((part ->> 'iterations')::bigint, 0),
+      input_tokens = input_tokens + coalesce((part ->> 'inputTokens')::bigint, 0),
+      output_tokens = output_tokens + coalesce((part ->> 'outputTokens')::bigint, 0),
+      cache_read_tokens = cache_read_tokens + coalesce((part ->> 'cacheReadTokens')::bigint, 0),
+      cache_write_tokens = cache_write_tokens + coalesce((part ->> 'cacheWriteTokens')::bigint, 0),
+      reasoning_tokens = reasoning_tokens + coalesce((part ->> 'reasoningTokens')::bigint, 0),
+      tool_calls = tool_calls + coalesce((part ->> 'toolCalls')::bigint, 0)
+    where id = p_session;
+  end if;
+
+  if p_part ? 'workspacePath' or p_part ? 'agentSessionId' then
+    update public.coding_sessions set
+      workspace_path = coalesce(p_part ->> 'workspacePath', workspace_path),
+      agent_session_id = coalesce(p_part ->> 'agentSessionId', agent_session_id)
+    where id = p_session;
+  end if;
+
+  part := p_part -> 'inboxConsumed';
+  if part is not null then
+    update stint.inbox set consumed_at = now(), consumed_epoch = p_epoch
+    where session_id = p_session and consumed_at is null
+      and id in (select value::uuid from jsonb_array_elements_text(part));
+    get diagnostics changed = row_count;
+    if changed <> jsonb_array_length(part) then
+      raise exception 'a message of session % was taken before', p_session using errcode = 'ST005';
+    end if;
+  end if;
+
+  part := p_part -> 'beginStep';
+  if part is not null then
+    insert into stint.steps (session_id, iteration, epoch, inputs, deadline_at)
+    values (p_session, (part ->> 'iteration')::integer, p_epoch, part -> 'inputs',
+      now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond')
+    on conflict (session_id, iteration) do update
+      set epoch = excluded.epoch, begun_at = now(), deadline_at = excluded.deadline_at,
+        inputs = excluded.inputs
+      where steps.finished_at is null;
+    update stint.inbox set delivered_iteration = (part ->> 'iteration')::integer
+    where session_id = p_session and delivered_iteration is null
+      and id in (select value::uuid from jsonb_array_elements_text(part -> 'inboxDelivered'));
+  end if;
+
+  part := p_part -> 'finishStep';
+  if part is not null then
+    update stint.steps set response = part -> 'response', usage = part -> 'usage', finished_at = now()
+    where session_id = p_session and iteration = (part ->> 'iteration')::integer
+      and finished_at is null;
+    update stint.attempts set progress = true
+    where session_id = p_session and epoch = p_epoch and not progress;
+  end if;
+
+  part := p_part -> 'openCall';
+  if part is not null then
+    insert into stint.tool_calls (id, session_id, iteration, ordinal, epoch, model_call_id, tool,
+      input, deadline_at)
+    values ((part ->> 'callId')::uuid, p_session, (part ->> 'iteration')::integer,
+      (part ->> 'ordinal')::integer, p_epoch, part ->> 'modelCallId', part ->> 'tool',
+      part -> 'input', now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+  end if;
+
+  part := p_part -> 'closeCall';
+  if part is not null then
+    update stint.tool_calls set status = part ->> 'status', result = part -> 'result',
+      is_error = (part ->> 'isError')::boolean, exit_code = (part ->> 'exitCode')::integer,
+      closed_at = now()
+    where id = (part ->> 'callId')::uuid and session_id = p_session and status = 'open';
+    if not found then
+      raise exception 'call % of session % is not open', part ->> 'callId', p_session
+        using errcode = 'ST011';
+    end if;
+    update stint.attempts set progress = true
+    where session_id = p_session and epoch = p_epoch and not progress;
+  end if;
+
+  part := p_part -> 'rawMessages';
+  if part is not null then
+    insert into stint.raw_messages (session_id, epoch, seq, message)
+    select p_session, p_epoch, p_seq, value from jsonb_array_elements(part);
+  end if;
+
+  part := p_part -> 'transition';
+  if part is not null then
+    if (part ->> 'unlessInbox')::boolean and exists (
+      select from stint.inbox where session_id = p_session and consumed_at is null
+    ) then
+      raise exception 'messages wait in the inbox of session %', p_session using errcode = 'ST004';
+    end if;
+    update public.coding_sessions set
+      status = part ->> 'to',
+      reason = part ->> 'reason',
+      waiting_for = part ->> 'waitingFor',
+      resume_at = now() + (part ->> 'resumeInMs')::bigint * interval '1 millisecond',
+      error_code = coalesce(part -> 'error' ->> 'code', error_code),
+      error_message = coalesce(part -> 'error' ->> 'message', error_message)
+    where id = p_session;
+  end if;
+end $$;
+
+-- The hot path: one call per flush, for all sessions of one connection. Slot ix of the session
+-- arrays is one session: its id, epoch, expected last_seq (base), number of events, the id of its
+-- last event and, where it has one, the part of the commit beside the events. The event arrays
+-- name their slot (six) and their place in it (ord, from 1).
+--
+-- heads[ix] is the base when the slot was written, else null; details then holds what happened
+-- instead, and for every slot with a part how it ended: an array of
+-- {ix, status: ok|fenced|stale|gone|rejected, epoch, lastSeq, code, message}. Each slot is atomic and harms no other.
+-- A repeated call after an unknown outcome answers ok for what had been committed: the event at
+-- base + n carries the caller's id.
+--
+-- The update is free of joins that a generic plan could turn into nested loops.
+create function stint.append_events(
+  p_sid uuid[], p_epoch bigint[], p_base bigint[], p_n integer[], p_last_id uuid[], p_part jsonb[],
+  p_id uuid[], p_six integer[], p_ord integer[], p_type text[], p_data jsonb[],
+  out heads bigint[], out details jsonb
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  r record;
+  slot integer;
+  slots integer := cardinality(p_sid);
+  session public.coding_sessions;
+begin
+  heads := array_fill(null::bigint, array[slots]);
+
+  for r in
+    update public.coding_sessions c set last_seq = b.base + b.n, last_activity_at = now()
+    from unnest(p_sid, p_epoch, p_base, p_n, p_part) with ordinality b(sid, epoch, base, n, part, ix)
+    where b.part is null and c.id = b.sid and c.epoch = b.epoch and c.last_seq = b.base
+      and c.status = 'active'
+    returning b.ix, b.base
+  loop
+    heads[r.ix] := r.base;
+  end loop;
+  insert into public.session_events (id, session_id, seq, event_type, event_data, created_at)
+  select e.id, p_sid[e.six], heads[e.six] + e.ord, e.typ, e.data, now()
+  from unnest(p_id, p_six, p_ord, p_type, p_data) e(id, six, ord, typ, data)
+  where heads[e.six] is not null;
+
+  for slot in 1 .. slots loop
+    continue when heads[slot] is not null;
+    if p_part[slot] is not null then
+      begin
+        update public.coding_sessions set last_seq = p_base[slot] + p_n[slot], last_activity_at = now()
+        where id = p_sid[slot] and epoch = p_epoch[slot] and last_seq = p_base[slot]
+          and status = 'active';
+        if found then
+          insert into public.session_events (id, session_id, seq, event_type, event_data)
+          select e.id, p_sid[slot], p_base[slot] + e.ord, e.typ, e.data
+          from unnest(p_id, p_six, p_ord, p_type, p_data) e(id, six, ord, typ, data)
+          where e.six = slot;
+          perform stint.apply_commit(p_sid[slot], p_epoch[slot], p_base[slot] + p_n[slot],
+            p_part[slot]);
+          heads[slot] := p_base[slot];
+        end if;
+      exception
+        when sqlstate 'ST001' or sqlstate 'ST004' or sqlstate 'ST005' or sqlstate 'ST011'
+          or integrity_constraint_violation or data_exception then
+          details := coalesce(details, '[]') || jsonb_build_object('ix', slot, 'status', 'rejected',
+            'code', sqlstate, 'message', sqlerrm);
+          continue;
+      end;
+    end if;
+
+    select * into session from public.coding_sessions where id = p_sid[slot];
+    details := coalesce(details, '[]') || jsonb_build_object('ix', slot, 'epoch', session.epoch,
+      'lastSeq', session.last_seq, 'status', case
+        when heads[slot] is not null then 'ok'
+        when session.id is null then 'gone'
+        when stint.was_committed(p_sid[slot], p_epoch[slot], p_base[slot], p_n[slot],
+          p_last_id[slot], p_part[slot]) then 'ok'
+        when session.epoch <> p_epoch[slot] or session.status <> 'active' then 'fenced'
+        else 'stale'
+      end);
+  end loop;
+end $$;
+
+-- Whether a slot was committed by an earlier call whose answer was lost.
+create function stint.was_committed(
+  p_session uuid, p_epoch bigint, p_base bigint, p_n integer, p_last_id uuid, p_part jsonb
+) returns boolean language sql stable as $$
+  select exists (
+    select from public.session_events e
+    where e.session_id = p_session and case
+      when p_n > 0 then e.seq = p_base + p_n and e.id = p_last_id
+      -- Without events the transition's own event is the trace.
+      else p_part ? 'transition' and e.seq = p_base + 1 and e.event_type = 'state_changed'
+        and (e.event_data ->> 'epoch')::bigint = p_epoch + 1
+        and e.event_data ->> 'reason' = p_part -> 'transition' ->> 'reason'
+    end
+  )
+$$;
+
+-- Appends to a session that no worker owns.
+create function stint.append_unowned(p_session uuid, p_types text[], p_data jsonb[]) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions;
+  appended bigint;
+begin
+  select * into session from public.coding_sessions where id = p_session for update;
+  if session.id is null then
+    raise exception 'no session %', p_session using errcode = 'ST003';
+  end if;
+  if stint.is_terminal(session.status) then
+    raise exception 'session % is %: its log is closed', p_session, session.status
+      using errcode = 'ST002';
+  end if;
+  if session.status = 'active' then
+    raise exception 'session % is owned by a worker', p_session using errcode = 'ST009';
+  end if;
+  appended := session.last_seq;
+  for i in 1 .. cardinality(p_types) loop
+    appended := stint.append_locked(p_session, p_types[i], p_data[i]);
+  end loop;
+  return appended;
+end $$;

@@ -1,0 +1,364 @@
+-- Creating, claiming, commanding and sweeping sessions. One function per statement of the service;
+-- each is one transaction, so a crash leaves it done or undone.
+
+-- Locks a session row for a command. ST003 when there is none.
+create function stint.lock_session(p_session uuid) returns public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions;
+begin
+  select * into session from public.coding_sessions where id = p_session for update;
+  if session.id is null then
+    raise exception 'no session %', p_session using errcode = 'ST003';
+  end if;
+  return session;
+end $$;
+
+-- Creates a session; with a key, a repetition answers the first one.
+create function stint.create_session(
+  p_session jsonb, p_key text default null, p_request_hash text default null,
+  out session public.coding_sessions, out is_replay boolean
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  known stint.idempotency_keys;
+begin
+  is_replay := false;
+  if p_key is not null then
+    -- A concurrent call with the same key waits here for the first one to commit.
+    insert into stint.idempotency_keys (user_id, key, request_hash, session_id)
+    values ((p_session ->> 'userId')::uuid, p_key, p_request_hash, (p_session ->> 'id')::uuid)
+    on conflict (user_id, key) do nothing;
+    if not found then
+      select * into known from stint.idempotency_keys
+      where user_id = (p_session ->> 'userId')::uuid and key = p_key;
+      if known.request_hash <> p_request_hash then
+        raise exception 'the key % was used for another request', p_key using errcode = 'ST010';
+      end if;
+      select * into session from public.coding_sessions where id = known.session_id;
+      is_replay := true;
+      return;
+    end if;
+  end if;
+  insert into public.coding_sessions (id, user_id, agent, model, prompt, script, workspace,
+    in_place_path, recovery, limits, idle_timeout_ms, paused_timeout_ms, queue_timeout_ms,
+    deadline_at, keep_open, metadata, parent_id)
+  values ((p_session ->> 'id')::uuid, (p_session ->> 'userId')::uuid, p_session ->> 'agent',
+    p_session ->> 'model', p_session ->> 'prompt', nullif(p_session -> 'script', 'null'),
+    p_session -> 'workspace', p_session ->> 'inPlacePath', p_session ->> 'recovery',
+    p_session -> 'limits', (p_session -> 'limits' ->> 'idleTimeoutMs')::bigint,
+    (p_session -> 'limits' ->> 'pausedTimeoutMs')::bigint,
+    (p_session -> 'limits' ->> 'queueTimeoutMs')::bigint,
+    now() + (p_session -> 'limits' ->> 'deadlineMs')::bigint * interval '1 millisecond',
+    (p_session ->> 'keepOpen')::boolean, p_session -> 'metadata', (p_session ->> 'parentId')::uuid)
+  returning * into session;
+end $$;
+
+-- Registers a worker with a fresh lease; a known id starts over.
+create function stint.register_worker(p_worker jsonb) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into stint.workers (id, name, host, boot_id, pid, pid_start_time, slots, version, agents,
+    lease_duration_ms, lease_expires_at)
+  values ((p_worker ->> 'id')::uuid, p_worker ->> 'name', p_worker ->> 'host',
+    p_worker ->> 'bootId', (p_worker ->> 'pid')::integer, p_worker ->> 'pidStartTime',
+    (p_worker ->> 'slots')::integer, p_worker ->> 'version',
+    array(select jsonb_array_elements_text(p_worker -> 'agents')),
+    (p_worker ->> 'leaseDurationMs')::bigint,
+    clock_timestamp() + (p_worker ->> 'leaseDurationMs')::bigint * interval '1 millisecond')
+  on conflict (id) do nothing
+$$;
+
+-- Renews a lease that still lives, and answers what the worker still holds. A lease that has run
+-- out is never revived: is_live is false and the worker must stop everything.
+create function stint.heartbeat(
+  p_worker uuid, p_lease_ms bigint, out is_live boolean, out session_ids uuid[], out epochs bigint[]
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update stint.workers
+  set heartbeat_at = clock_timestamp(), lease_duration_ms = p_lease_ms,
+    lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+  where id = p_worker and lease_expires_at > clock_timestamp();
+  is_live := found;
+  select coalesce(array_agg(s.id order by s.id), '{}'), coalesce(array_agg(s.epoch order by s.id), '{}')
+  into session_ids, epochs
+  from public.coding_sessions s
+  where is_live and s.worker_id = p_worker and s.status = 'active';
+end $$;
+
+create function stint.remove_worker(p_worker uuid) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  delete from stint.workers where id = p_worker
+$$;
+
+-- Takes due sessions for a worker whose lease lives now: first those that were interrupted, then
+-- the queue, each oldest first. What another worker is taking is skipped.
+create function stint.claim_sessions(
+  p_worker uuid, p_limit integer, p_session uuid default null, p_agents text[] default null
+) returns setof public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  claimed uuid[];
+begin
+  -- The lock keeps the lease from being removed between this check and the claim.
+  perform from stint.workers
+  where id = p_worker and lease_expires_at > clock_timestamp() for key share;
+  if not found then
+    return;
+  end if;
+
+  claimed := array(
+    select id from public.coding_sessions s
+    where status = 'paused' and resume_at <= now()
+      and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
+      and not exists (select from stint.inbox i
+        where i.session_id = s.id and i.consumed_at is null and i.kind <> 'message')
+    order by resume_at limit p_limit for update skip locked
+  );
+  if cardinality(claimed) < p_limit then
+    claimed := claimed || array(
+      select id from public.coding_sessions
+      where status = 'pending'
+        and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
+      order by created_at limit p_limit - cardinality(claimed) for update skip locked
+    );
+  end if;
+  return query
+    update public.coding_sessions set
+      status = 'active',
+      reason = case status when 'pending' then 'started' else 'resumed' end,
+      worker_id = p_worker
+    where id = any (claimed)
+    returning *;
+end $$;
+
+-- Ends or pauses a session over its owner's head, in one transaction: what the log must say before
+-- a terminal state, then the transition with its epoch.
+create function stint.force_transition(
+  p_session uuid, p_to text, p_reason text, p_message text, p_resume_ms bigint default null
+) returns public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if not stint.is_valid_transition(session.status, p_to) then
+    raise exception 'Invalid state transition: % → %', session.status, p_to
+      using errcode = 'ST001', detail = format('session %s', p_session);
+  end if;
+  if p_to in ('failed', 'expired') then
+    perform stint.append_locked(p_session, 'error', jsonb_build_object(
+      'code', p_reason, 'message', p_message, 'stats', stint.stats_of(session)));
+  end if;
+  update public.coding_sessions set
+    status = p_to, reason = p_reason,
+    resume_at = case when p_to = 'paused' then now() + p_resume_ms * interval '1 millisecond' end,
+    error_code = case when p_to = 'paused' then error_code else p_reason end,
+    error_message = case when p_to = 'paused' then error_message else p_message end
+  where id = p_session returning * into session;
+  -- Requests that this transition answers or makes pointless.
+  update stint.inbox set consumed_at = now()
+  where session_id = p_session and consumed_at is null
+    and (kind = 'pause' or stint.is_terminal(p_to));
+  return session;
+end $$;
+
+-- Puts a control request into the inbox of a running agent, once.
+create function stint.request_control(p_session uuid, p_kind text) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  insert into stint.inbox (id, session_id, kind)
+  select gen_random_uuid(), p_session, p_kind
+  where not exists (
+    select from stint.inbox where session_id = p_session and kind = p_kind and consumed_at is null
+  )
+$$;
+
+-- Asks for a pause: the owner of a running session carries it out; one that waits to be taken up
+-- again is held from now on.
+create function stint.pause_session(p_session uuid) returns public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if session.status = 'active' then
+    perform stint.request_control(p_session, 'pause');
+  elsif session.status = 'paused' then
+    update public.coding_sessions set resume_at = null where id = p_session returning * into session;
+  else
+    raise exception 'Invalid state transition: % → paused', session.status
+      using errcode = 'ST001', detail = format('session %s', p_session);
+  end if;
+  return session;
+end $$;
+
+-- Makes a paused session claimable.
+create function stint.resume_session(p_session uuid) returns public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if session.status <> 'paused' then
+    raise exception 'Invalid state transition: % → active', session.status
+      using errcode = 'ST001', detail = format('session %s', p_session);
+  end if;
+  update public.coding_sessions set resume_at = least(coalesce(resume_at, now()), now())
+  where id = p_session returning * into session;
+  return session;
+end $$;
+
+-- Ends a session: one that runs through its owner, any other at once.
+create function stint.cancel_session(p_session uuid) returns public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+  target text := case session.status when 'pending' then 'expired' else 'failed' end;
+begin
+  if session.status = 'active' then
+    perform stint.request_control(p_session, 'cancel');
+    return session;
+  end if;
+  return stint.force_transition(p_session, target, 'cancelled', 'the session was cancelled');
+end $$;
+
+-- Puts a message into the inbox; one that waits for input is taken up again. The row lock keeps it
+-- from being accepted by a session that is just ending.
+create function stint.send_message(
+  p_session uuid, p_id uuid, p_user uuid, p_text text, p_items_max integer
+) returns public.coding_sessions
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if stint.is_terminal(session.status) then
+    raise exception 'session % is %: it takes no messages', p_session, session.status
+      using errcode = 'ST002';
+  end if;
+  if (select count(*) from stint.inbox where session_id = p_session and consumed_at is null)
+    >= p_items_max then
+    raise exception 'the inbox of session % holds % messages', p_session, p_items_max
+      using errcode = 'ST008';
+  end if;
+  insert into stint.inbox (id, session_id, kind, body, user_id)
+  values (p_id, p_session, 'message', p_text, p_user)
+  on conflict (id) do nothing;
+  if session.status = 'paused' and session.waiting_for = 'input' then
+    update public.coding_sessions set resume_at = now() where id = p_session returning * into session;
+  end if;
+  return session;
+end $$;
+
+create function stint.record_activity(p_sid uuid[], p_epoch bigint[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $$
+  update public.coding_sessions c set last_activity_at = now()
+  from unnest(p_sid, p_epoch) b(sid, epoch)
+  where c.id = b.sid and c.epoch = b.epoch and c.status = 'active'
+$$;
+
+-- What a transition of a sweep tells the log and the metrics.
+create type stint.transition_notice as (
+  session_id uuid, from_state text, to_state text, reason text, epoch bigint
+);
+
+-- Pauses sessions that are ACTIVE without a live lease. After a start of Postgres no lease is judged
+-- for one lease duration: its worker may have been unable to renew it.
+create function stint.sweep_lost_leases(p_attempts_max integer) returns setof stint.transition_notice
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  lost record;
+  session public.coding_sessions;
+begin
+  for lost in
+    select s.id, s.attempts >= p_attempts_max as is_exhausted
+    from public.coding_sessions s left join stint.workers w on w.id = s.worker_id
+    where s.status = 'active' and (w.id is null or (w.lease_expires_at <= clock_timestamp()
+      and pg_postmaster_start_time() + w.lease_duration_ms * interval '1 millisecond' <= now()))
+    limit 1000 for update of s skip locked
+  loop
+    session := stint.force_transition(lost.id, 'paused',
+      case when lost.is_exhausted then 'recovery_exhausted' else 'worker_lost' end,
+      'the worker lost its lease', case when lost.is_exhausted then null else 0 end);
+    return next row(session.id, 'active', session.status, session.reason, session.epoch);
+  end loop;
+end $$;
+
+-- Expires what is due: queued or paused too long, past its deadline, or idle. A session is not idle
+-- while a tool or model call runs within its own limit; then, or when there was activity, it is
+-- only looked at again later.
+create function stint.sweep_idle_sessions(p_limit integer) returns setof stint.transition_notice
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  due public.coding_sessions;
+  session public.coding_sessions;
+  why text;
+  next_at timestamptz;
+  is_busy boolean;
+begin
+  for due in
+    select * from public.coding_sessions
+    where status in ('pending', 'active', 'paused') and sweep_at <= now()
+    order by sweep_at limit p_limit for update skip locked
+  loop
+    is_busy := due.status = 'active' and (
+      exists (select from stint.tool_calls
+        where session_id = due.id and status = 'open' and deadline_at > now())
+      or exists (select from stint.steps
+        where session_id = due.id and finished_at is null and epoch = due.epoch
+          and deadline_at > now()));
+    next_at := case due.status
+      when 'pending' then due.created_at + due.queue_timeout_ms * interval '1 millisecond'
+      when 'paused' then due.paused_at + due.paused_timeout_ms * interval '1 millisecond'
+      else case when is_busy then now() else due.last_activity_at end
+        + due.idle_timeout_ms * interval '1 millisecond'
+    end;
+    why := case
+      when due.deadline_at <= now() then 'deadline'
+      when next_at <= now() then case due.status
+        when 'pending' then 'queue_timeout'
+        when 'paused' then 'paused_timeout'
+        else 'idle_timeout'
+      end
+    end;
+    if why is null then
+      update public.coding_sessions set sweep_at = least(next_at, due.deadline_at) where id = due.id;
+    else
+      session := stint.force_transition(due.id, 'expired', why, case why
+        when 'deadline' then 'the session passed its deadline'
+        when 'queue_timeout' then 'no worker took the session in time'
+        when 'paused_timeout' then 'the session was paused for too long'
+        else 'the agent did nothing for too long'
+      end);
+      return next row(session.id, due.status, session.status, session.reason, session.epoch);
+    end if;
+  end loop;
+end $$;
+
+-- Carries out control requests that the owner left lying, or that have no owner any more.
+create function stint.sweep_control_requests(p_silence_ms bigint) returns setof stint.transition_notice
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+declare
+  request record;
+  session public.coding_sessions;
+  was text;
+begin
+  for request in
+    select i.session_id, i.kind, s.status
+    from stint.inbox i join public.coding_sessions s on s.id = i.session_id
+    where i.consumed_at is null and i.kind in ('pause', 'cancel')
+      and (s.status <> 'active' or i.created_at <= now() - p_silence_ms * interval '1 millisecond')
+    order by i.kind limit 1000 for update of s skip locked
+  loop
+    select status into was from public.coding_sessions where id = request.session_id;
+    if request.kind = 'cancel' and was in ('active', 'paused') then
+      session := stint.force_transition(request.session_id, 'failed', 'cancelled',
+        'the session was cancelled');
+    elsif request.kind = 'pause' and was = 'active' then
+      session := stint.force_transition(request.session_id, 'paused', 'user',
+        'a user asked for a pause');
+    else
+      -- Already paused or over: a pause holds it, so that no worker takes it up by itself.
+      update public.coding_sessions set resume_at = null
+      where id = request.session_id and status = 'paused' and request.kind = 'pause';
+      update stint.inbox set consumed_at = now()
+      where session_id = request.session_id and consumed_at is null and kind = request.kind;
+      continue;
+    end if;
+    return next row(session.id, was, session.status, session.reason, session.epoch);
+  end loop;
+end $$;
