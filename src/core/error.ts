@@ -33,6 +33,7 @@ export const ERRORS = {
     false,
     "Send the token from STINT_DATA/server.json as a bearer token.",
   ),
+  forbidden: entry(403, 2, false, "Use the token of an operator."),
   forbidden_origin: entry(403, 2, false, "Call the server by the host name that it printed."),
   session_not_found: entry(404, 2, false, "List the sessions with `stint ls`."),
   not_found: entry(404, 2, false, "See /openapi.json for the routes of this server."),
