@@ -18,9 +18,18 @@ let clock: ManualClock;
 let server: ScriptedModelServer;
 let errors: unknown[];
 
-async function start(lookUpScript = async (): Promise<Script | null> => script): Promise<void> {
-  const onError = (error: unknown): void => void errors.push(error);
-  server = await startScriptedModelServer({ lookUpScript, clock, onError });
+const noteError = (error: unknown): void => void errors.push(error);
+
+async function start(
+  lookUpScript = async (): Promise<Script | null> => script,
+  chunkDelayMs = 0,
+): Promise<void> {
+  server = await startScriptedModelServer({
+    lookUpScript,
+    clock,
+    chunkDelayMs,
+    onError: noteError,
+  });
 }
 
 beforeEach(async () => {
@@ -43,6 +52,15 @@ const ask = (wire: ModelWire, messages: unknown, more: object = {}) =>
   post(wire, PATHS[wire], { model: "m", tools: TOOLS[wire], messages, ...more });
 
 const GO = [{ role: "user", content: "Go." }];
+
+const call = (id: string) => ({ type: "tool_use", id, name: "bash", input: {} });
+const result = (id: string, text: unknown) => ({
+  type: "tool_result",
+  tool_use_id: id,
+  content: text,
+});
+
+const openaiCall = (id: string) => ({ role: "assistant", content: null, tool_calls: [{ id }] });
 
 /** The data of a stream's events, in order. */
 function readEvents(stream: string): unknown[] {
@@ -158,13 +176,6 @@ describe("the OpenAI wire", () => {
 });
 
 describe("the place in the script", () => {
-  const call = (id: string) => ({ type: "tool_use", id, name: "bash", input: {} });
-  const result = (id: string, text: unknown) => ({
-    type: "tool_result",
-    tool_use_id: id,
-    content: text,
-  });
-
   it.each([
     ["nothing at all", undefined, 0],
     ["no list", "x", 0],
@@ -218,7 +229,6 @@ describe("the place in the script", () => {
     expect(server.journal()).toMatchObject([{ turn }]);
   });
 
-  const openaiCall = (id: string) => ({ role: "assistant", content: null, tool_calls: [{ id }] });
   it.each([
     ["nothing at all", undefined, 0],
     ["system prompts", [{ role: "system", content: [{ type: "text", text: "x" }] }, ...GO], 0],
@@ -280,6 +290,24 @@ describe("a delayed answer", () => {
     clock.advance(5_000);
     await reading;
     expect(chunks.join("")).toContain("After.");
+  });
+
+  it("comes piece by piece where a pause between the pieces is asked for", async () => {
+    await server.close();
+    await start(async () => script, 30);
+    script = parseScript([{ text: "x".repeat(64) }]);
+    let isOver = false;
+    const reading = ask("openai", GO, { stream: true })
+      .then((response) => response.text())
+      .finally(() => (isOver = true));
+    let pauses = 0;
+    while (!isOver) {
+      await vi.waitFor(() => expect(isOver || clock.timerCount === 1).toBe(true));
+      pauses += clock.timerCount;
+      clock.advance(30);
+    }
+    expect(readEvents(await reading)).toHaveLength(pauses);
+    expect(pauses).toBe(7);
   });
 
   it("is still JSON when it is sent whole", async () => {

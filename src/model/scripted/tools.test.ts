@@ -37,6 +37,10 @@ const codex = [
 ];
 const write = { write: { path: "src/a.txt", content: "hello\n" } };
 
+/** The command that writes a file where there is only a shell. */
+const writeByShell = (path: string, content: string): unknown =>
+  mapCall({ write: { path, content } }, codex)?.input["cmd"];
+
 describe("mapCall", () => {
   it.each([
     ["builtin", builtin, { name: "bash", input: { command: "ls" } }],
@@ -76,14 +80,14 @@ describe("mapCall", () => {
   });
 
   it("writes by the shell where there is no writer, with exactly the content", () => {
-    const command = (path: string, content: string): unknown =>
-      mapCall({ write: { path, content } }, codex)?.input["cmd"];
-    expect(command("src/a.txt", "hello\n")).toBe(
+    expect(writeByShell("src/a.txt", "hello\n")).toBe(
       "mkdir -p -- src && cat > src/a.txt <<'EOF'\nhello\nEOF",
     );
-    expect(command("it's", "EOF\nEOF_\n")).toBe("cat > 'it'\\''s' <<'EOF__'\nEOF\nEOF_\nEOF__");
-    expect(command("a", "it's")).toBe("printf %s 'it'\\''s' > a");
-    expect(command("/a", "")).toBe("printf %s '' > /a");
+    expect(writeByShell("it's", "EOF\nEOF_\n")).toBe(
+      "cat > 'it'\\''s' <<'EOF__'\nEOF\nEOF_\nEOF__",
+    );
+    expect(writeByShell("a", "it's")).toBe("printf %s 'it'\\''s' > a");
+    expect(writeByShell("/a", "")).toBe("printf %s '' > /a");
   });
 
   it("edits and reads with the tools at hand", () => {
