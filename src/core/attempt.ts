@@ -151,6 +151,8 @@ export interface AttemptLimits {
 export interface StopRequest {
   readonly kind: "pause" | "cancel" | "shutdown" | "lost";
   readonly message: string;
+  /** The inbox items that asked for it; the transition consumes them. */
+  readonly inboxIds?: readonly string[];
 }
 
 /** Everything an adapter may use. */

@@ -1,0 +1,115 @@
+import type {
+  AttemptContext,
+  AttemptLimits,
+  CallId,
+  CallIntent,
+  CallOutcome,
+  Checkpoint,
+  Commit,
+  CustodyProcess,
+  InboxMessage,
+  SpawnSpec,
+} from "../core/attempt.ts";
+import type { Clock } from "../core/clock.ts";
+import type { NewEvent } from "../core/event.ts";
+import type { Logger } from "../core/log.ts";
+import type { ModelBinding } from "../core/model.ts";
+import type { Store } from "../core/store.ts";
+import type { WorkspaceFiles } from "../core/workspace.ts";
+import type { AttemptWorkspace } from "./attempt-workspace.ts";
+import type { SessionHold } from "./session-hold.ts";
+import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
+
+/** What an attempt's context is made of. */
+export interface AttemptContextOptions {
+  readonly lifecycle: SessionLifecycleManager;
+  readonly store: Store;
+  readonly hold: SessionHold;
+  readonly workspace: AttemptWorkspace;
+  readonly model: ModelBinding;
+  readonly resumeFrom: Checkpoint | null;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/**
+ * What an adapter sees of Stint. Every write goes through the hold of this attempt: once it is
+ * lost, each of them fails with `stale_epoch`.
+ */
+export class WorkerAttemptContext implements AttemptContext {
+  readonly sessionId: string;
+  readonly epoch: number;
+  readonly prompt: string;
+  readonly workspace: string;
+  readonly limits: AttemptLimits;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly signal: AbortSignal;
+  readonly model: ModelBinding;
+  readonly files: WorkspaceFiles;
+  readonly resumeFrom: Checkpoint | null;
+  readonly #options: AttemptContextOptions;
+
+  constructor(options: AttemptContextOptions) {
+    const { hold, workspace } = options;
+    this.#options = options;
+    this.sessionId = hold.sessionId;
+    this.epoch = hold.epoch;
+    this.prompt = hold.session.prompt;
+    this.limits = hold.session.limits;
+    this.signal = hold.signal;
+    this.workspace = workspace.path;
+    this.files = workspace.files;
+    this.model = options.model;
+    this.resumeFrom = options.resumeFrom;
+    this.clock = options.clock;
+    this.log = options.log;
+  }
+
+  async spawn(spec: SpawnSpec): Promise<CustodyProcess> {
+    this.signal.throwIfAborted();
+    return this.#options.workspace.spawn(spec);
+  }
+
+  commit(commit: Commit): Promise<number> {
+    return this.#options.lifecycle.commit(this.#options.hold, commit);
+  }
+
+  async emit(...events: readonly NewEvent[]): Promise<void> {
+    if (events.length > 0) await this.commit({ events });
+  }
+
+  async openCall(intent: CallIntent): Promise<CallId> {
+    // Nothing begins once the agent was told to stop.
+    this.signal.throwIfAborted();
+    const callId = this.clock.newId();
+    const { lifecycle, hold } = this.#options;
+    await lifecycle.commit(hold, { openCall: { ...intent, callId } });
+    return callId;
+  }
+
+  async closeCall(callId: CallId, outcome: CallOutcome): Promise<void> {
+    const { events, ...rest } = outcome;
+    const { lifecycle, hold } = this.#options;
+    await lifecycle.commit(hold, { events, closeCall: { ...rest, callId } });
+  }
+
+  async takeMessages(): Promise<readonly InboxMessage[]> {
+    const { lifecycle, store, hold } = this.#options;
+    const waiting = await store.listInbox([hold.sessionId]);
+    const messages = waiting.filter((item) => item.kind === "message");
+    if (messages.length === 0) return [];
+    await lifecycle.commit(hold, {
+      events: messages.map(({ text, userId }) => ({
+        type: "user_message",
+        data: { text: text ?? "", userId },
+      })),
+      inboxConsumed: messages.map((message) => message.id),
+    });
+    return messages.map(({ id, text }) => ({ id, text: text ?? "", possibleDuplicate: false }));
+  }
+
+  recordActivity(): void {
+    this.#options.lifecycle.recordActivity(this.sessionId);
+  }
+}

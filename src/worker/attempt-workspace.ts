@@ -1,0 +1,22 @@
+import type { CustodyLevel, CustodyProcess, SpawnSpec } from "../core/attempt.ts";
+import type { SessionSnapshot } from "../core/session.ts";
+import type { FileDiff, WorkspaceFiles } from "../core/workspace.ts";
+
+/** The files and processes of one attempt. */
+export interface AttemptWorkspace {
+  /** Absolute path, as commands see it. */
+  readonly path: string;
+  readonly custodyLevel: CustodyLevel;
+  readonly files: WorkspaceFiles;
+  spawn(spec: SpawnSpec): Promise<CustodyProcess>;
+  /** Stores the present state and says what differs from the start of the session. */
+  readChanges(): Promise<readonly FileDiff[]>;
+  /** Kills what still runs; resolves when nothing of the attempt is alive. Idempotent. */
+  close(): Promise<void>;
+}
+
+/**
+ * Makes a session's workspace ready for an attempt: what an earlier attempt left running on this
+ * host is killed first. @throws {workspace_missing} and other workspace errors.
+ */
+export type OpenAttemptWorkspace = (session: SessionSnapshot) => Promise<AttemptWorkspace>;
