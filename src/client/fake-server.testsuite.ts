@@ -180,7 +180,7 @@ export async function startFakeServer(): Promise<FakeServer> {
         .log(id)
         .filter((event) => event.seq > after && (!types || types.includes(event.type)));
       const events = rest.slice(0, limit);
-      const nextCursor = rest.length > limit ? (events.at(-1)?.seq ?? null) : null;
+      const nextCursor = rest.length > limit ? String(events.at(-1)?.seq) : null;
       return json(response, 200, { events, nextCursor });
     }
     if (verb === "diff") return json(response, 200, server.diff);
@@ -234,6 +234,7 @@ export function makeEvent(
 function makeSession(number: number, fields: Partial<Session>): Session {
   return {
     id: `${number.toString(16).padStart(8, "a")}-0000-4000-8000-000000000000`,
+    userId: "00000000-0000-4000-8000-000000000001",
     status: "pending",
     reason: "created",
     waitingFor: null,
@@ -243,7 +244,7 @@ function makeSession(number: number, fields: Partial<Session>): Session {
     agent: "builtin",
     model: "scripted",
     prompt: "Fix the failing test",
-    workspace: { mode: "copy", path: null },
+    workspace: { mode: "copy", source: null, ref: null, path: null },
     recovery: "restore",
     limits: {
       idleTimeoutMs: 1_800_000,

@@ -13,7 +13,15 @@ export type JsonForm<T> = {
 };
 
 /** A session as every read returns it. */
-export type Session = JsonForm<Omit<SessionSnapshot, "userId">>;
+export type Session = JsonForm<Omit<SessionSnapshot, "workspace">> & {
+  readonly workspace: {
+    readonly mode: WorkspaceRequest["mode"];
+    readonly source: string | null;
+    readonly ref: string | null;
+    /** Where the session works on its host; null before its first attempt. */
+    readonly path: string | null;
+  };
+};
 
 /** An event of a session's log. */
 export type SessionEvent = JsonForm<StoredEvent>;
@@ -62,17 +70,17 @@ export interface SessionPage {
 
 /** Which events to read, in order of seq. */
 export interface EventListQuery {
-  /** Events with a larger seq. @default 0 */
-  readonly after?: number;
+  /** Events with a larger seq; or the cursor of the page before. @default 0 */
+  readonly after?: number | string;
   /** @default 500, at most 5_000 */
   readonly limit?: number;
   readonly type?: string | readonly string[];
 }
 
-/** One page of events; `nextCursor` is the seq to read on from, null when the log ends here. */
+/** One page of events; `nextCursor` is the `after` of the next, null when the log ends here. */
 export interface EventPage {
   readonly events: readonly SessionEvent[];
-  readonly nextCursor: number | null;
+  readonly nextCursor: string | null;
 }
 
 /** Which part of a session's changes to show, as snapshots or seqs. @default all of it */
