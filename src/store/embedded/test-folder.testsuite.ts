@@ -1,0 +1,141 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { createConnection } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import pg from "pg";
+import { type AttachOptions, attachEmbeddedPostgres, type EmbeddedPostgres } from "./attach.ts";
+import { listClusterProcesses } from "./cluster-processes.ts";
+import { type DataFolder, describeDataFolder } from "./data-folder.ts";
+
+/** Short, so that tests see Postgres stop; long enough to outlive a hand-over. */
+export const STOP_DELAY_MS = 300;
+
+/** A holder in a process of its own. */
+export interface HolderProcess {
+  readonly pid: number;
+  /** What it printed next: `attached`, `failed` or `lost`. */
+  next(): Promise<Record<string, unknown>>;
+  kill(): Promise<void>;
+}
+
+/** A data folder of one test, with everything that the test starts on it. */
+export class TestFolder {
+  readonly parent = mkdtempSync(join(tmpdir(), "stint-embedded-"));
+  readonly dataDir: string;
+  readonly folder: DataFolder;
+  readonly #children: ChildProcess[] = [];
+  readonly #held: EmbeddedPostgres[] = [];
+
+  constructor(name = ".stint") {
+    this.dataDir = join(this.parent, name);
+    this.folder = describeDataFolder(this.dataDir);
+  }
+
+  async attach(options: Partial<AttachOptions> = {}): Promise<EmbeddedPostgres> {
+    const { dataDir } = this;
+    const postgres = await attachEmbeddedPostgres({
+      dataDir,
+      stopDelayMs: STOP_DELAY_MS,
+      ...options,
+    });
+    this.#held.push(postgres);
+    return postgres;
+  }
+
+  startHolder(options: Partial<AttachOptions> = {}): HolderProcess {
+    const program = fileURLToPath(new URL("./holder.fixture.mjs", import.meta.url));
+    const settings = { dataDir: this.dataDir, stopDelayMs: STOP_DELAY_MS, ...options };
+    const child = spawn(process.execPath, [program, JSON.stringify(settings)], {
+      stdio: ["pipe", "pipe", "inherit"],
+    });
+    this.#children.push(child);
+    const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    return {
+      pid: child.pid ?? 0,
+      next: async () => JSON.parse((await lines.next()).value as string) as Record<string, unknown>,
+      kill: () => killProcess(child),
+    };
+  }
+
+  /** Ends all holders, waits until nothing runs on the folder, and removes it. */
+  async remove(): Promise<void> {
+    await Promise.all(this.#held.map((postgres) => postgres.release()));
+    await Promise.all(this.#children.map(killProcess));
+    await this.waitUntilStopped();
+    rmSync(this.parent, { recursive: true, force: true });
+  }
+
+  async waitUntilStopped(): Promise<void> {
+    await waitUntil("everything has stopped", () => this.listProcesses().length === 0);
+  }
+
+  /** Process ids of the folder's supervisors and of its Postgres. */
+  listProcesses(): readonly number[] {
+    return [...listSupervisors(this.folder), ...listClusterProcesses(this.folder.clusterDir)];
+  }
+
+  supervisorPid(): number {
+    const [pid, ...others] = listSupervisors(this.folder);
+    if (pid === undefined || others.length > 0) throw new Error("There is not one supervisor");
+    return pid;
+  }
+}
+
+/** Supervisors keep the folder's log open as their output, which nobody else does. */
+function listSupervisors({ supervisorLog }: DataFolder): readonly number[] {
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => {
+      try {
+        return readlinkSync(`/proc/${pid}/fd/1`) === supervisorLog;
+      } catch {
+        return false; // It ended meanwhile.
+      }
+    })
+    .map(Number);
+}
+
+async function killProcess(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return;
+  const ended = new Promise((resolve) => child.once("exit", resolve));
+  child.kill("SIGKILL");
+  await ended;
+}
+
+/** Waits for a condition that nothing announces, for at most 15 s. */
+export async function waitUntil(what: string, condition: () => boolean): Promise<void> {
+  const deadline = performance.now() + 15_000;
+  while (!condition()) {
+    if (performance.now() > deadline) throw new Error(`Not within 15 s: ${what}`);
+    await delay(10);
+  }
+}
+
+/** Runs statements on a connection of their own and returns the rows of the last one. */
+export async function runSql(url: unknown, sql: string): Promise<Record<string, unknown>[]> {
+  const client = new pg.Client(String(url));
+  await client.connect();
+  try {
+    const results = await client.query(sql);
+    const last = Array.isArray(results) ? (results.at(-1) as pg.QueryResult) : results;
+    return last.rows as Record<string, unknown>[];
+  } finally {
+    await client.end();
+  }
+}
+
+/** Whether anything listens on a port of 127.0.0.1. */
+export function isListening(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: "127.0.0.1" });
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => resolve(false));
+  });
+}
