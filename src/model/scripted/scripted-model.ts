@@ -14,8 +14,7 @@ import { refuseByScript, refuseOverload, RequestRefused } from "./refusal.ts";
 import { findFailure, groupTurns, scriptedUsage } from "./turns.ts";
 import type { Wire } from "./wire.ts";
 
-/** Requests answered at a time; more are refused as overload, which clients retry. */
-export const REQUESTS_MAX = 1_024;
+const REQUESTS_MAX = 1_024;
 
 const WIRES: Readonly<Record<ModelWire, Wire>> = { anthropic: anthropicWire, openai: openaiWire };
 
@@ -26,6 +25,8 @@ export interface ScriptedModelOptions {
   readonly clock: Clock;
   /** Pause after each piece of a stream, to make it look like a model. @default 0 */
   readonly chunkDelayMs?: number;
+  /** Requests answered at a time; more are refused as overload, which clients retry. @default 1_024 */
+  readonly requestsMax?: number;
   /** Told of what went wrong here: a look-up that threw, a defect. @default nobody is told */
   readonly onError?: (error: unknown) => void;
 }
@@ -56,7 +57,7 @@ export class ScriptedModel {
     this.#open.add(controller);
     try {
       if (!address) throw new RequestRefused(404, "There is nothing at this address.");
-      if (this.#open.size > REQUESTS_MAX) throw refuseOverload();
+      if (this.#open.size > (this.#options.requestsMax ?? REQUESTS_MAX)) throw refuseOverload();
       await this.#route(address, request, response, controller.signal);
     } catch (error) {
       if (controller.signal.aborted) response.destroy();

@@ -22,14 +22,9 @@ const noteError = (error: unknown): void => void errors.push(error);
 
 async function start(
   lookUpScript = async (): Promise<Script | null> => script,
-  chunkDelayMs = 0,
+  more: { chunkDelayMs?: number; requestsMax?: number } = {},
 ): Promise<void> {
-  server = await startScriptedModelServer({
-    lookUpScript,
-    clock,
-    chunkDelayMs,
-    onError: noteError,
-  });
+  server = await startScriptedModelServer({ lookUpScript, clock, onError: noteError, ...more });
 }
 
 beforeEach(async () => {
@@ -294,7 +289,7 @@ describe("a delayed answer", () => {
 
   it("comes piece by piece where a pause between the pieces is asked for", async () => {
     await server.close();
-    await start(async () => script, 30);
+    await start(async () => script, { chunkDelayMs: 30 });
     script = parseScript([{ text: "x".repeat(64) }]);
     let isOver = false;
     const reading = ask("openai", GO, { stream: true })
@@ -412,6 +407,22 @@ describe("what the server refuses", () => {
       request.end();
     });
     expect(chunked).toBe(413);
+    expect((await ask("anthropic", GO)).status).toBe(200);
+  });
+
+  it("refuses more than its number of requests at a time, and serves again after", async () => {
+    await server.close();
+    await start(async () => script, { requestsMax: 2 });
+    script = parseScript([{ delayMs: 1_000 }, { text: "Done." }]);
+    const served = [await ask("openai", GO, { stream: true }), await ask("anthropic", GO)];
+    await vi.waitFor(() => expect(clock.timerCount).toBe(2));
+    const refused = await ask("anthropic", GO);
+    expect(refused.status).toBe(529);
+    expect(refused.headers.get("retry-after-ms")).toBe("1000");
+    expect(await refused.json()).toMatchObject({ error: { type: "overloaded_error" } });
+    clock.advance(1_000);
+    for (const response of served) expect(await response.text()).toContain("Done.");
+    script = parseScript([{ text: "Again." }]);
     expect((await ask("anthropic", GO)).status).toBe(200);
   });
 
