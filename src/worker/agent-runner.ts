@@ -68,40 +68,51 @@ export class AgentRunner {
     }
   }
 
+  /**
+   * An attempt may take several turns: a message that arrives as one ends begins the next. Each has
+   * the workspace opened anew, so that nothing of one turn runs on into what is recorded of it.
+   */
   async #run(hold: SessionHold): Promise<void> {
+    let isFirstTurn = hold.epoch === 1;
+    for (;;) {
+      const isOver = await this.#runInWorkspace(hold, isFirstTurn);
+      if (isOver) return;
+      isFirstTurn = false;
+    }
+  }
+
+  async #runInWorkspace(hold: SessionHold, isFirstTurn: boolean): Promise<boolean> {
     let workspace: AttemptWorkspace;
     try {
       workspace = await this.#options.openWorkspace(hold.session);
     } catch (thrown) {
       await this.#failBeforeStart(hold, toStintError(thrown), "workspace_error");
-      return;
+      return true;
     }
     try {
       await this.#options.lifecycle.commit(hold, { workspacePath: workspace.path });
-      await this.#runTurns(hold, workspace);
+      const prepared = await this.#prepareAgent(hold);
+      if (!prepared) return true;
+      const resumeFrom = isFirstTurn
+        ? null
+        : await this.#options.store.readCheckpoint(hold.sessionId);
+      const result = await this.#runTurn(hold, workspace, prepared, resumeFrom);
+      await workspace.close();
+      return await this.#settle(hold, workspace, result);
     } finally {
       await workspace.close();
     }
   }
 
-  async #runTurns(hold: SessionHold, workspace: AttemptWorkspace): Promise<void> {
-    const { getAgent, bindModel, store } = this.#options;
-    let agent: AgentAdapter;
-    let model: ModelBinding;
+  /** The agent and its model; null when the session failed for want of one. */
+  async #prepareAgent(hold: SessionHold): Promise<PreparedAgent | null> {
+    const { getAgent, bindModel } = this.#options;
     try {
-      agent = getAgent(hold.session.agent);
-      model = agent.needsModel ? await bindModel(hold.session) : NO_MODEL;
+      const agent = getAgent(hold.session.agent);
+      return { agent, model: agent.needsModel ? await bindModel(hold.session) : NO_MODEL };
     } catch (thrown) {
       await this.#failBeforeStart(hold, toStintError(thrown), "agent_error");
-      return;
-    }
-    // An attempt may take several turns: a message that arrives as one ends begins the next.
-    let isFirstTurn = hold.session.startedAt === null || hold.epoch === 1;
-    for (;;) {
-      const resumeFrom = isFirstTurn ? null : await store.readCheckpoint(hold.sessionId);
-      isFirstTurn = false;
-      const result = await this.#runTurn(hold, workspace, agent, model, resumeFrom);
-      if (await this.#settle(hold, workspace, result)) return;
+      return null;
     }
   }
 
@@ -109,8 +120,7 @@ export class AgentRunner {
   async #runTurn(
     hold: SessionHold,
     workspace: AttemptWorkspace,
-    agent: AgentAdapter,
-    model: ModelBinding,
+    { agent, model }: PreparedAgent,
     resumeFrom: Checkpoint | null,
   ): Promise<TurnResult | StopRequest> {
     const { lifecycle, store, clock, logger } = this.#options;
@@ -167,8 +177,6 @@ export class AgentRunner {
   ): Promise<boolean> {
     const { lifecycle } = this.#options;
     if (hold.isLost) return true;
-    // What the agent left running must not change the workspace that is recorded now.
-    if ("kind" in result || !hold.session.keepOpen) await workspace.close();
     if ("kind" in result) {
       await this.#settleStop(hold, workspace, result);
       return true;
@@ -279,6 +287,11 @@ function describeChange(change: FileDiff): NewEvent {
       ...(binary && { binary }),
     },
   };
+}
+
+interface PreparedAgent {
+  readonly agent: AgentAdapter;
+  readonly model: ModelBinding;
 }
 
 const NO_MODEL: ModelBinding = {

@@ -1,0 +1,115 @@
+import type { AgentAdapter } from "../core/attempt.ts";
+import type { Clock } from "../core/clock.ts";
+import type { Config } from "../core/config.ts";
+import type { Logger } from "../core/log.ts";
+import type { Store } from "../core/store.ts";
+import { AgentRunner } from "./agent-runner.ts";
+import type { OpenAttemptWorkspace } from "./attempt-workspace.ts";
+import { Heartbeat } from "./heartbeat.ts";
+import type { HostIdentity } from "./host-identity.ts";
+import { JobProcessor } from "./job-processor.ts";
+import { ModelAccess } from "./model-access.ts";
+import { createPeriodicService } from "./service.ts";
+import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
+
+/** What a worker is made of. */
+export interface WorkerOptions {
+  readonly store: Store;
+  readonly lifecycle: SessionLifecycleManager;
+  readonly config: Pick<
+    Config,
+    | "workerSlots"
+    | "workerName"
+    | "leaseDurationMs"
+    | "heartbeatIntervalMs"
+    | "claimIntervalMs"
+    | "shutdownGraceMs"
+  >;
+  readonly agents: readonly AgentAdapter[];
+  readonly getAgent: (name: string) => AgentAdapter;
+  readonly openWorkspace: OpenAttemptWorkspace;
+  /** Where model keys are looked for. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly identity: HostIdentity;
+  readonly version: string;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** A running worker. */
+export interface Worker {
+  readonly name: string;
+  readonly slots: number;
+  /** Registers, then claims. Rejects when the database cannot be reached. */
+  start(): Promise<void>;
+  /** Pauses what runs and gives the lease back, within `shutdownGraceMs`. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Part of the shutdown time that agents have to stop by themselves. */
+const STOP_SHARE = 0.5;
+
+/** Puts a worker together: heartbeat, claim loop, runner. */
+export function createWorker(options: WorkerOptions): Worker {
+  const { store, lifecycle, config, clock, logger, identity } = options;
+  const name = config.workerName ?? `${identity.host}-${identity.pid}`;
+  const slots = config.workerSlots;
+  const agents = options.agents.map((agent) => agent.name);
+  const { leaseDurationMs } = config;
+  const models = new ModelAccess({
+    env: options.env,
+    lookUpScript: (sessionId) => store.getScript(sessionId),
+    clock,
+  });
+  const heartbeat = new Heartbeat({
+    store,
+    lifecycle,
+    clock,
+    logger,
+    worker: { ...identity, name, slots, version: options.version, agents, leaseDurationMs },
+  });
+  const heartbeatService = createPeriodicService({
+    name: "heartbeat",
+    intervalMs: config.heartbeatIntervalMs,
+    clock,
+    logger,
+    runOnce: () => heartbeat.runOnce(),
+  });
+  const runner = new AgentRunner({
+    lifecycle,
+    store,
+    getAgent: options.getAgent,
+    bindModel: (session) => models.bind(session),
+    openWorkspace: options.openWorkspace,
+    clock,
+    logger,
+    stopGraceMs: config.shutdownGraceMs * STOP_SHARE,
+  });
+  const processor = new JobProcessor({
+    lifecycle,
+    store,
+    runner,
+    heartbeat,
+    slots,
+    agents,
+    claimIntervalMs: config.claimIntervalMs,
+    shutdownGraceMs: config.shutdownGraceMs,
+    clock,
+    logger,
+  });
+  return {
+    name,
+    slots,
+    async start() {
+      await heartbeat.runOnce();
+      heartbeatService.start();
+      processor.start();
+    },
+    async stop() {
+      await processor.stop();
+      await heartbeatService.stop();
+      await models.close();
+      await heartbeat.end();
+    },
+  };
+}
