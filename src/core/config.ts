@@ -40,6 +40,7 @@ const settings = {
     .describe("log level"),
   workerSlots: z.coerce.number().int().min(0).max(256).default(2).describe("sessions at a time"),
   workerName: z.string().min(1).max(64).optional().describe("name shown for this worker"),
+  model: z.string().min(1).optional().describe("model of sessions that name none"),
   allowedRoots: list.default([]).describe("folders workspaces may come from; none: any"),
   environment: list.default([]).describe("names of variables that commands may also see"),
   ignoredBytesMax: bytes.default(1_073_741_824).describe("ignored files copied into a workspace"),
