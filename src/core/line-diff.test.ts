@@ -11,9 +11,7 @@ describe("diffLines", () => {
     const { patch, additions, deletions } = diffLines("a\nb\nc\nd\ne\nf\n", "a\nb\nc\nD\ne\nf\n", {
       path: "x.txt",
     });
-    expect(patch).toBe(
-      "--- a/x.txt\n+++ b/x.txt\n@@ -1,6 +1,6 @@\n a\n b\n c\n-d\n+D\n e\n f\n",
-    );
+    expect(patch).toBe("--- a/x.txt\n+++ b/x.txt\n@@ -1,6 +1,6 @@\n a\n b\n c\n-d\n+D\n e\n f\n");
     expect([additions, deletions]).toEqual([1, 1]);
   });
 

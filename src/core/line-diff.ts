@@ -93,7 +93,8 @@ function findEdits(before: readonly string[], after: readonly string[]): Line[] 
           : (reach[middle + k - 1] ?? 0) + 1;
       while (x < before.length && x - k < after.length && before[x] === after[x - k]) x++;
       reach[middle + k] = x;
-      if (x >= before.length && x - k >= after.length) return walkBack(before, after, rounds, edits);
+      if (x >= before.length && x - k >= after.length)
+        return walkBack(before, after, rounds, edits);
     }
   }
   return replacement();

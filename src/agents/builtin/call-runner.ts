@@ -1,0 +1,142 @@
+import type { AttemptContext, CallId, CallOutcome, LedgerCall } from "../../core/attempt.ts";
+import type { NewEvent } from "../../core/event.ts";
+import { type Json, type JsonObject, truncateText } from "../../core/json.ts";
+import { type AnswerCall, cleanText } from "./answer.ts";
+import { bashTool, endCommand } from "./bash-tool.ts";
+import { isLost } from "./command.ts";
+import { type CallResult, INTERRUPTED_TEXT } from "./conversation.ts";
+import { type PreparedCall, ToolFailure, type ToolOutcome } from "./tool.ts";
+import { prepareCall } from "./toolbox.ts";
+
+/** A call of the model, and what the ledger holds of it from an earlier attempt. */
+export interface PendingCall {
+  readonly iteration: number;
+  readonly ordinal: number;
+  readonly call: AnswerCall;
+  readonly record: LedgerCall | null;
+}
+
+const SHOWN_STRING_BYTES_MAX = 16_384;
+const SHOWN_OUTPUT_BYTES_MAX = 65_536;
+const NAME_CHARS_MAX = 200;
+
+const NOT_STARTED_TEXT =
+  "This call was interrupted before it started: the session was told to stop. Nothing was done.";
+
+/**
+ * Carries out one call: intent, effect, outcome, each durable before the next. A call that an
+ * earlier attempt left open is not run again, unless a repetition can do no harm: it is closed as
+ * interrupted, and the model is told.
+ */
+export async function settleCall(
+  context: AttemptContext,
+  pending: PendingCall,
+): Promise<CallResult> {
+  const prepared = tryPrepare(pending.call);
+  const mayActTwice = prepared instanceof ToolFailure || prepared.isReadOnly;
+  if (pending.record !== null && !mayActTwice) {
+    const outcome = { result: INTERRUPTED_TEXT, isError: true, isInterrupted: true };
+    return close(context, pending, pending.record.callId, outcome);
+  }
+  const callId = pending.record?.callId ?? (await openCall(context, pending, prepared));
+  const outcome = await perform(context, prepared, callId);
+  const result = await close(context, pending, callId, outcome);
+  if (outcome.fatal) throw outcome.fatal;
+  return result;
+}
+
+function tryPrepare(call: AnswerCall): PreparedCall | ToolFailure {
+  try {
+    return prepareCall(call);
+  } catch (error) {
+    if (error instanceof ToolFailure) return error;
+    throw error;
+  }
+}
+
+function openCall(
+  context: AttemptContext,
+  { iteration, ordinal, call }: PendingCall,
+  prepared: PreparedCall | ToolFailure,
+): Promise<CallId> {
+  const timeoutMs =
+    prepared instanceof ToolFailure ? context.limits.commandTimeoutMs : prepared.timeoutOf(context);
+  const tool = cleanText(call.name).slice(0, NAME_CHARS_MAX);
+  const modelCallId = cleanText(call.id).slice(0, NAME_CHARS_MAX);
+  return context.openCall({ iteration, ordinal, modelCallId, tool, input: call.input, timeoutMs });
+}
+
+async function perform(
+  context: AttemptContext,
+  prepared: PreparedCall | ToolFailure,
+  callId: CallId,
+): Promise<ToolOutcome> {
+  if (prepared instanceof ToolFailure) return { result: prepared.message, isError: true };
+  if (context.signal.aborted)
+    return { result: NOT_STARTED_TEXT, isError: true, isInterrupted: true };
+  try {
+    return await prepared.run(context, callId);
+  } catch (error) {
+    if (error instanceof ToolFailure) return { result: error.message, isError: true };
+    if (!context.signal.aborted) throw error;
+    return { result: INTERRUPTED_TEXT, isError: true, isInterrupted: true };
+  }
+}
+
+/** Records an outcome, also after the signal has told to stop; a lost session gets none. */
+async function close(
+  context: AttemptContext,
+  pending: PendingCall,
+  callId: CallId,
+  outcome: ToolOutcome,
+): Promise<CallResult> {
+  if (isLost(context.signal)) throw context.signal.reason as Error;
+  const text = cleanText(outcome.result);
+  const isError = outcome.isError ?? false;
+  await context.closeCall(callId, {
+    status: outcome.isInterrupted ? "interrupted" : "finished",
+    result: text,
+    isError,
+    ...(outcome.exitCode === undefined ? {} : { exitCode: outcome.exitCode }),
+    events: [
+      ...(outcome.events ?? []),
+      outcome.finalEvent ?? endCall(pending.call, callId, outcome),
+    ],
+  } satisfies CallOutcome);
+  return { text, isError };
+}
+
+/** The event that ends a call which has none of its own; a command that ran may have left output. */
+function endCall(call: AnswerCall, callId: CallId, outcome: ToolOutcome): NewEvent {
+  const { result, isError = false, isInterrupted = false } = outcome;
+  const status = isInterrupted ? "interrupted" : "finished";
+  const { command } = call.input;
+  if (call.name === bashTool.name && isInterrupted && typeof command === "string") {
+    return endCommand(callId, command, { exitCode: null, error: result, status });
+  }
+  const data = {
+    callId,
+    name: cleanText(call.name).slice(0, NAME_CHARS_MAX),
+    input: shortenInput(call.input),
+    output: truncateText(cleanText(result), SHOWN_OUTPUT_BYTES_MAX).text,
+    isError,
+    status,
+  } as const;
+  return { type: "tool", data };
+}
+
+/** Arguments as an event shows them: long texts cut, a wide or deep rest left to the ledger. */
+function shortenInput(input: JsonObject): Json {
+  const entries = Object.entries(input).slice(0, 20);
+  return Object.fromEntries(
+    entries.map(([name, value]) => [name.slice(0, NAME_CHARS_MAX), shortenValue(value ?? null)]),
+  );
+}
+
+function shortenValue(value: Json): Json {
+  const isText = typeof value === "string";
+  const text = isText ? value : JSON.stringify(value);
+  const cut = truncateText(text, SHOWN_STRING_BYTES_MAX);
+  if (cut.omittedBytes > 0) return `${cut.text}… (${cut.omittedBytes} bytes more)`;
+  return value;
+}
