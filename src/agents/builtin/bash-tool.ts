@@ -1,11 +1,10 @@
 import { z } from "zod";
 import type { AttemptContext, CallId } from "../../core/attempt.ts";
-import { StintError } from "../../core/error.ts";
 import type { EventData } from "../../core/event.ts";
 import { cleanText } from "./answer.ts";
 import { type CommandReport, runCommand, shortenCommand, SpawnFailure } from "./command.ts";
 import { cleanMessage } from "./model-failure.ts";
-import { defineTool, type ToolOutcome } from "./tool.ts";
+import { defineTool, isFatal, type ToolOutcome } from "./tool.ts";
 
 /** One argument of a program is limited by the kernel to 128 KiB. */
 const COMMAND_CHARS_MAX = 30_000;
@@ -92,6 +91,6 @@ function writeResult(shown: string, ending: string): string {
 function reportSpawnFailure(callId: CallId, command: string, failure: SpawnFailure): ToolOutcome {
   const message = `The command could not be started: ${cleanMessage(failure.message)}`;
   const finalEvent = endCommand(callId, command, { exitCode: null, error: message });
-  const fatal = failure.cause instanceof StintError ? { fatal: failure.cause } : {};
+  const fatal = isFatal(failure.cause) ? { fatal: failure.cause } : {};
   return { result: message, isError: true, exitCode: null, finalEvent, ...fatal };
 }

@@ -30,7 +30,8 @@ export async function readFormerText(context: AttemptContext, path: string): Pro
     const text = decodeText(bytes);
     return text === null ? { kind: "binary" } : { kind: "text", text };
   } catch (error) {
-    if ((error as { code?: unknown } | null)?.code === "ENOENT") return { kind: "absent" };
+    const code = (error as { code?: unknown } | null)?.code;
+    if (code === "ENOENT" || code === "not_found") return { kind: "absent" };
     return tellFailure(path, Promise.reject(error as Error));
   }
 }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { AttemptContext, CallId } from "../../core/attempt.ts";
-import { StintError } from "../../core/error.ts";
+import { type ErrorCode, StintError } from "../../core/error.ts";
 import type { NewEvent } from "../../core/event.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { cleanText } from "./answer.ts";
@@ -102,11 +102,24 @@ const FILE_PROBLEMS: Readonly<Record<string, string>> = {
   EROFS: "may not be written",
 };
 
+/** What no other call of the model can get round. */
+const FATAL_CODES: readonly ErrorCode[] = [
+  "custody_unavailable",
+  "workspace_gone",
+  "workspace_missing",
+];
+
+/** Whether an error of the host ends the attempt instead of being told to the model. */
+export function isFatal(error: unknown): error is StintError {
+  return error instanceof StintError && FATAL_CODES.includes(error.code);
+}
+
 /** Waits for work on a file; what goes wrong becomes a failure without paths of the host. */
 export async function tellFailure<T>(path: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
+    if (error instanceof ToolFailure || isFatal(error)) throw error;
     if (error instanceof StintError) throw new ToolFailure(error.message);
     const code = (error as { code?: unknown } | null)?.code;
     if (typeof code !== "string") throw error;
