@@ -1,0 +1,173 @@
+/** The JSON that the server speaks: schemas for the description of the API and for its tests. */
+import { z } from "@hono/zod-openapi";
+import { ERROR_CODES } from "../core/error.ts";
+import {
+  EVENT_SCHEMAS,
+  SESSION_EVENT_TYPES,
+  sessionStatsSchema,
+  type SessionEventType,
+} from "../core/event.ts";
+import { REASON_CODES, SESSION_STATES, type SessionState } from "../core/state.ts";
+
+const instant = z.iso.datetime().openapi({ description: "Instant in UTC." });
+const count = z.number().int().min(0);
+const stateSchema = z.enum(SESSION_STATES as [SessionState, ...SessionState[]]);
+const millis = count.openapi({ description: "Milliseconds." });
+
+/** A session as it is sent. */
+export const sessionSchema = z
+  .strictObject({
+    id: z.uuid(),
+    userId: z.uuid(),
+    status: stateSchema,
+    reason: z.enum(REASON_CODES as unknown as [string, ...string[]]),
+    waitingFor: z.enum(["input", "permission"]).nullable(),
+    resumeAt: instant.nullable(),
+    epoch: count,
+    workerId: z.string().nullable(),
+    agent: z.string(),
+    model: z.string().nullable(),
+    prompt: z.string(),
+    workspace: z.strictObject({
+      mode: z.enum(["copy", "in-place"]),
+      source: z.string().nullable(),
+      ref: z.string().nullable(),
+      path: z.string().nullable(),
+    }),
+    recovery: z.enum(["restore", "adopt"]),
+    limits: z.strictObject({
+      idleTimeoutMs: millis,
+      pausedTimeoutMs: millis,
+      queueTimeoutMs: millis,
+      deadlineMs: millis.nullable(),
+      commandTimeoutMs: millis,
+      modelCallTimeoutMs: millis,
+      outputBytesMax: count,
+      maxIterations: count,
+    }),
+    keepOpen: z.boolean(),
+    metadata: z.record(z.string(), z.unknown()),
+    stats: sessionStatsSchema,
+    error: z.strictObject({ code: z.string(), message: z.string() }).nullable(),
+    lastSeq: count,
+    parentId: z.uuid().nullable(),
+    createdAt: instant,
+    startedAt: instant.nullable(),
+    pausedAt: instant.nullable(),
+    completedAt: instant.nullable(),
+    lastActivityAt: instant,
+    activeMs: z.number().min(0),
+    attempts: count,
+  })
+  .openapi("Session");
+
+/** A page of sessions, newest first. */
+export const sessionListSchema = z
+  .strictObject({ sessions: z.array(sessionSchema), nextCursor: z.string().nullable() })
+  .openapi("SessionList");
+
+function describeEvent(type: SessionEventType): z.ZodType {
+  const name = type.replace(/(^|_)(\w)/g, (_, __, letter: string) => letter.toUpperCase());
+  return z
+    .strictObject({
+      id: z.uuid(),
+      sessionId: z.uuid(),
+      seq: z.number().int().min(1).openapi({ description: "Dense place in its session." }),
+      type: z.literal(type),
+      data: EVENT_SCHEMAS[type],
+      createdAt: instant,
+    })
+    .openapi(`${name}Event`);
+}
+
+/** An event as it is sent: one schema for each type. */
+export const eventSchema = z
+  .union(SESSION_EVENT_TYPES.map(describeEvent) as [z.ZodType, z.ZodType])
+  .openapi("Event");
+
+/** A page of events in order of seq. */
+export const eventListSchema = z
+  .strictObject({
+    events: z.array(eventSchema),
+    nextCursor: z.string().nullable().openapi({
+      description: "Pass it as `after` to read on; null when the log ended here.",
+    }),
+  })
+  .openapi("EventList");
+
+/** What changed in a workspace. */
+export const diffSchema = z
+  .strictObject({
+    files: z.array(
+      z.strictObject({
+        path: z.string(),
+        oldPath: z.string().optional(),
+        action: z.enum(["created", "modified", "deleted", "renamed"]),
+        additions: count,
+        deletions: count,
+        binary: z.boolean(),
+        patch: z.string().optional(),
+        truncated: z.boolean().optional(),
+      }),
+    ),
+    additions: count,
+    deletions: count,
+    patch: z.string(),
+    truncated: z.boolean(),
+  })
+  .openapi("Diff");
+
+/** The workers with their leases. */
+export const workerListSchema = z
+  .strictObject({
+    workers: z.array(
+      z
+        .strictObject({
+          id: z.string(),
+          name: z.string(),
+          host: z.string(),
+          pid: count,
+          version: z.string(),
+          slots: count,
+          agents: z.array(z.string()),
+          activeSessions: count,
+          startedAt: instant,
+          heartbeatAt: instant,
+          leaseExpiresAt: instant,
+          isLive: z.boolean(),
+        })
+        .openapi("Worker"),
+    ),
+  })
+  .openapi("WorkerList");
+
+/** Figures over the sessions of a viewer. */
+export const statsSchema = z
+  .strictObject({
+    sessions: z.record(stateSchema, count),
+    averageDurationMs: z.number().nullable(),
+    expirationRatePercent: z.number().nullable(),
+    eventVolume: z.record(z.string(), count),
+    workers: count,
+    slots: count,
+  })
+  .openapi("Stats");
+
+/** That the server answers. */
+export const healthSchema = z
+  .strictObject({ status: z.enum(["ok", "ready"]), version: z.string() })
+  .openapi("Health");
+
+/** An error: RFC 9457 with a stable code. */
+export const problemSchema = z
+  .strictObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.number().int(),
+    detail: z.string(),
+    code: z.enum(ERROR_CODES as [string, ...string[]]),
+    remedy: z.string(),
+    retryable: z.boolean(),
+    fields: z.record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.null()])),
+  })
+  .openapi("Problem");

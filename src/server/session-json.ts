@@ -1,0 +1,35 @@
+import type { SessionSnapshot } from "../core/session.ts";
+
+/** A session as JSON names it; the names are a public contract. */
+export function toSessionJson(session: SessionSnapshot): Record<string, unknown> {
+  const { mode, source, ref, path } = session.workspace;
+  return {
+    id: session.id,
+    userId: session.userId,
+    status: session.status,
+    reason: session.reason,
+    waitingFor: session.waitingFor,
+    resumeAt: session.resumeAt,
+    epoch: session.epoch,
+    workerId: session.workerId,
+    agent: session.agent,
+    model: session.model,
+    prompt: session.prompt,
+    workspace: { mode, source: source ?? null, ref: ref ?? null, path },
+    recovery: session.recovery,
+    limits: session.limits,
+    keepOpen: session.keepOpen,
+    metadata: session.metadata,
+    stats: session.stats,
+    error: session.error,
+    lastSeq: session.lastSeq,
+    parentId: session.parentId,
+    createdAt: session.createdAt,
+    startedAt: session.startedAt,
+    pausedAt: session.pausedAt,
+    completedAt: session.completedAt,
+    lastActivityAt: session.lastActivityAt,
+    activeMs: session.activeMs,
+    attempts: session.attempts,
+  };
+}

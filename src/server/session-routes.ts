@@ -1,0 +1,282 @@
+/** The routes that create, show, list, command and delete sessions. */
+import { z } from "@hono/zod-openapi";
+import { StintError } from "../core/error.ts";
+import type { SessionSnapshot } from "../core/session.ts";
+import { SESSION_STATES, type SessionState } from "../core/state.ts";
+import type { SessionQuery, Store, Viewer } from "../core/store.ts";
+import type { WorkspaceReader } from "../core/workspace-reader.ts";
+import { readBody } from "./request-body.ts";
+import { answerJson, type AppContext, type RouteTable } from "./route.ts";
+import { diffSchema, sessionListSchema, sessionSchema } from "./schema.ts";
+import {
+  checkPrompt,
+  hashRequest,
+  prepareSession,
+  SESSION_BYTES_MAX,
+  sessionBodySchema,
+  sessionRequestSchema,
+  type SessionFactory,
+} from "./session-creation.ts";
+import { findSession, sessionIdParams } from "./session-id.ts";
+import { toSessionJson } from "./session-json.ts";
+import { checkInput, invalidField } from "./validation.ts";
+import { checkNames } from "./name-list.ts";
+
+/** What the routes of sessions need. */
+export interface SessionRouteOptions extends SessionFactory {
+  readonly store: Store;
+  readonly diffs?: WorkspaceReader;
+}
+
+/** Largest body of a message: every byte of its text may be escaped. */
+const MESSAGE_BYTES_MAX = 2_097_152;
+
+const messageSchema = z.strictObject({ text: z.string() }).openapi("MessageRequest");
+
+const listQuery = z.strictObject({
+  status: z
+    .string()
+    .optional()
+    .openapi({ description: `States, separated by commas: ${SESSION_STATES.join(", ")}.` }),
+  agent: z.string().min(1).max(64).optional(),
+  cursor: z.string().max(200).optional(),
+  limit: z.coerce.number().int().min(1).max(500).optional().openapi({ description: "Default 50." }),
+});
+
+const snapshotId = z
+  .string()
+  .regex(/^[\w-]{1,128}$/, "is no id of a snapshot")
+  .optional();
+const diffQuery = z.strictObject({ from: snapshotId, to: snapshotId });
+
+const byId = { params: sessionIdParams };
+const anId = ["session_not_found", "id_ambiguous"] as const;
+const aSession = { 200: answerJson("The session.", sessionSchema) };
+
+/** Adds the routes of sessions. */
+export function addSessionRoutes(routes: RouteTable, options: SessionRouteOptions): void {
+  addCreation(routes, options);
+  addReads(routes, options);
+  addCommands(routes, options);
+  addDiff(routes, options);
+}
+
+function addCreation(routes: RouteTable, options: SessionRouteOptions): void {
+  routes.add(
+    {
+      method: "post",
+      path: "/v1/sessions",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Creates a session, to be claimed by a worker.",
+      description:
+        "With an Idempotency-Key, a repeated request answers the first session and the header Idempotency-Replayed.",
+      request: {
+        headers: z.object({ "idempotency-key": z.string().min(1).max(255).optional() }),
+        body: { required: true, content: { "application/json": { schema: sessionRequestSchema } } },
+      },
+      answers: { 201: answerJson("The pending session.", sessionSchema) },
+      errors: [
+        "prompt_empty",
+        "prompt_too_large",
+        "payload_too_large",
+        "agent_unknown",
+        "model_unknown",
+        "model_key_missing",
+        "script_invalid",
+        "script_missing",
+        "workspace_missing",
+        "workspace_invalid",
+        "workspace_outside_roots",
+        "workspace_busy",
+        "idempotency_key_reused",
+      ],
+    },
+    (c, viewer) => createSession(c, viewer, options),
+  );
+}
+
+async function createSession(
+  c: AppContext,
+  viewer: Viewer,
+  options: SessionRouteOptions,
+): Promise<Response> {
+  const key = readIdempotencyKey(c);
+  const body = await readBody(c, sessionBodySchema, SESSION_BYTES_MAX);
+  const session = await prepareSession(body, viewer, options);
+  const idempotency = key === undefined ? undefined : { key, requestHash: hashRequest(body) };
+  const created = await options.store.createSession(session, idempotency);
+  if (created.isReplay) c.header("idempotency-replayed", "true");
+  c.header("location", `/v1/sessions/${created.session.id}`);
+  return c.json(toSessionJson(created.session), 201);
+}
+
+function readIdempotencyKey(c: AppContext): string | undefined {
+  const key = c.req.header("idempotency-key");
+  if (key === undefined || /^[\x21-\x7e]{1,255}$/.test(key)) return key;
+  throw invalidField("Idempotency-Key", "must have 1 to 255 visible ASCII characters");
+}
+
+function addReads(routes: RouteTable, { store }: SessionRouteOptions): void {
+  routes.add(
+    {
+      method: "get",
+      path: "/v1/sessions",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Lists sessions, newest first.",
+      request: { query: listQuery },
+      answers: { 200: answerJson("A page of sessions.", sessionListSchema) },
+      errors: ["cursor_invalid"],
+    },
+    async (c, viewer) => {
+      const page = await store.listSessions(readListQuery(c), viewer);
+      return c.json({ sessions: page.items.map(toSessionJson), nextCursor: page.nextCursor });
+    },
+  );
+  routes.add(
+    {
+      method: "get",
+      path: "/v1/sessions/{id}",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Shows a session.",
+      request: byId,
+      answers: aSession,
+      errors: anId,
+    },
+    async (c, viewer) =>
+      c.json(toSessionJson(await findSession(store, c.req.param("id") ?? "", viewer))),
+  );
+}
+
+function readListQuery(c: AppContext): SessionQuery {
+  const query = checkInput(listQuery, c.req.query(), "query");
+  const status = checkNames("status", query.status, SESSION_STATES);
+  return {
+    ...(status === undefined ? {} : { status: status as SessionState[] }),
+    ...(query.agent === undefined ? {} : { agent: query.agent }),
+    ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
+    ...(query.limit === undefined ? {} : { limit: query.limit }),
+  };
+}
+
+function addCommands(routes: RouteTable, { store, clock }: SessionRouteOptions): void {
+  const add = (
+    name: "pause" | "resume" | "cancel",
+    summary: string,
+    refusal: "illegal_transition" | "session_terminal",
+    act: (id: string) => Promise<SessionSnapshot>,
+  ): void =>
+    routes.add(
+      {
+        method: "post",
+        path: `/v1/sessions/{id}/${name}`,
+        access: "viewer",
+        tag: "sessions",
+        summary,
+        request: byId,
+        answers: {
+          ...aSession,
+          202: answerJson("The session, still active; its agent has been told.", sessionSchema),
+        },
+        errors: [...anId, refusal],
+      },
+      async (c, viewer) => {
+        const { id } = await findSession(store, c.req.param("id") ?? "", viewer);
+        const session = await act(id);
+        return c.json(toSessionJson(session), session.status === "active" ? 202 : 200);
+      },
+    );
+  add("pause", "Pauses a session until it is resumed.", "illegal_transition", (id) =>
+    store.pauseSession(id),
+  );
+  add("resume", "Makes a paused session claimable.", "illegal_transition", (id) =>
+    store.resumeSession(id),
+  );
+  add("cancel", "Ends a session.", "session_terminal", (id) => store.cancelSession(id));
+  addMessages(routes, { store, clock });
+  addDeletion(routes, store);
+}
+
+function addMessages(
+  routes: RouteTable,
+  { store, clock }: Pick<SessionRouteOptions, "store" | "clock">,
+): void {
+  routes.add(
+    {
+      method: "post",
+      path: "/v1/sessions/{id}/messages",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Sends a message to the agent of a session.",
+      request: {
+        ...byId,
+        body: { required: true, content: { "application/json": { schema: messageSchema } } },
+      },
+      answers: { 202: answerJson("The session; the message is stored.", sessionSchema) },
+      errors: [
+        ...anId,
+        "prompt_empty",
+        "prompt_too_large",
+        "payload_too_large",
+        "session_terminal",
+        "inbox_full",
+      ],
+    },
+    async (c, viewer) => {
+      const session = await findSession(store, c.req.param("id") ?? "", viewer);
+      const body = await readBody(c, messageSchema, MESSAGE_BYTES_MAX);
+      const message = {
+        id: clock.newId(),
+        sessionId: session.id,
+        userId: viewer.userId,
+        text: checkPrompt(body.text, "text"),
+      };
+      return c.json(toSessionJson(await store.sendMessage(message)), 202);
+    },
+  );
+}
+
+function addDeletion(routes: RouteTable, store: Store): void {
+  routes.add(
+    {
+      method: "delete",
+      path: "/v1/sessions/{id}",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Deletes a finished session and all that belongs to it.",
+      request: byId,
+      answers: { 204: { description: "It is gone." } },
+      errors: [...anId, "session_not_terminal"],
+    },
+    async (c, viewer) => {
+      const { id } = await findSession(store, c.req.param("id") ?? "", viewer);
+      await store.deleteSession(id);
+      return c.body(null, 204);
+    },
+  );
+}
+
+function addDiff(routes: RouteTable, { store, diffs }: SessionRouteOptions): void {
+  routes.add(
+    {
+      method: "get",
+      path: "/v1/sessions/{id}/diff",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Shows what a session changed in its workspace.",
+      request: { ...byId, query: diffQuery },
+      answers: { 200: answerJson("The changes.", diffSchema) },
+      errors: [...anId, "workspace_gone"],
+    },
+    async (c, viewer) => {
+      const session = await findSession(store, c.req.param("id") ?? "", viewer);
+      const { from, to } = checkInput(diffQuery, c.req.query(), "query");
+      if (diffs === undefined) {
+        throw new StintError("workspace_gone", "this server has no workspaces");
+      }
+      return c.json({ ...(await diffs.diff(session, from, to)) });
+    },
+  );
+}
