@@ -1,0 +1,260 @@
+import { once } from "node:events";
+import type { AgentAdapter } from "../core/attempt.ts";
+import type { Config } from "../core/config.ts";
+import type { Logger } from "../core/log.ts";
+import type { MetricsRegistry } from "../core/metrics.ts";
+import type { Store } from "../core/store.ts";
+import { createBuiltinAgent } from "../agents/builtin/agent.ts";
+import { createAgentRegistry } from "../agents/registry.ts";
+import { createServer } from "../server/app.ts";
+import type { ListeningServer } from "../server/listen.ts";
+import { createPrometheusMetrics } from "../server/prometheus.ts";
+import { connectStore } from "../store/postgres-store.ts";
+import { migrate, readMigrationStatus } from "../store/migrate.ts";
+import { readHostIdentity } from "../worker/host-identity.ts";
+import { createLocalWorkspaces } from "../worker/local-workspaces.ts";
+import { SessionLifecycleManager } from "../worker/session-lifecycle-manager.ts";
+import { createSweeper } from "../worker/sweeper.ts";
+import { createWorker, type Worker } from "../worker/worker.ts";
+import { openDatabase, type Database } from "./database.ts";
+import { runDemo } from "./demo.ts";
+import { createLogger } from "./logging.ts";
+import type { Output } from "./output.ts";
+import { removeServerFile, writeServerFile } from "./server-file.ts";
+import { createSessionCheck } from "./session-check.ts";
+import { systemClock } from "./system-clock.ts";
+import { readOrCreateToken } from "./token.ts";
+import { VERSION } from "./version.ts";
+
+/** What a long-running command gets. */
+export interface RuntimeOptions {
+  readonly config: Config;
+  readonly output: Output;
+  /** Aborts when the process is to stop. */
+  readonly signal: AbortSignal;
+  /** Runs the demo session when the database holds none. */
+  readonly demo?: boolean;
+}
+
+/** Server, worker and database in one process, until the signal. */
+export function runDev(options: RuntimeOptions): Promise<number> {
+  return runService(options, { server: true, worker: options.config.workerSlots > 0 });
+}
+
+/** A server alone: it sweeps, but claims nothing. */
+export function runServer(options: RuntimeOptions): Promise<number> {
+  return runService(options, { server: true, worker: false });
+}
+
+/** A worker alone. */
+export function runWorker(options: RuntimeOptions): Promise<number> {
+  return runService(options, { server: false, worker: true });
+}
+
+/** Brings the database to this version's schema. */
+export async function migrateDatabase(options: RuntimeOptions): Promise<number> {
+  const { output } = options;
+  const opened = await open(options);
+  try {
+    const url = await opened.database.resolveUrl();
+    const { applied } = await migrate({ url });
+    output.step("database", applied.length === 0 ? "up to date" : `applied ${applied.join(", ")}`);
+    output.event("migrated", { applied });
+    return 0;
+  } finally {
+    await opened.database.close();
+  }
+}
+
+/** Says where the database is and how far it is migrated. */
+export async function readDatabaseStatus(options: RuntimeOptions): Promise<number> {
+  const { output } = options;
+  const opened = await open(options);
+  try {
+    const url = await opened.database.resolveUrl();
+    const status = await readMigrationStatus({ url });
+    output.document({ kind: opened.database.kind, url, ...status });
+    output.line(`${opened.database.kind} database at ${hidePassword(url)}`);
+    for (const { version, name, appliedAt } of status.migrations) {
+      output.line(`  ${version} ${name}  ${appliedAt?.toISOString() ?? "pending"}`);
+    }
+    return 0;
+  } finally {
+    await opened.database.close();
+  }
+}
+
+interface Opened {
+  readonly database: Database;
+  readonly logger: Logger;
+}
+
+async function open({ config, output }: RuntimeOptions): Promise<Opened> {
+  const logger = createLogger(config, output);
+  const context = { logger, clock: systemClock };
+  const database = await openDatabase(config, context, (step) => {
+    output.event("progress", { step });
+    if (output.isTerminal) output.line(`  … ${step}`);
+  });
+  return { database, logger };
+}
+
+/** What runs in this process, each with its way to stop, last one first. */
+class Running {
+  readonly #stops: (() => Promise<void>)[] = [];
+
+  add(stop: () => Promise<void>): void {
+    this.#stops.unshift(stop);
+  }
+
+  async stop(logger: Logger): Promise<void> {
+    for (const stop of this.#stops.splice(0)) {
+      try {
+        await stop();
+      } catch (error) {
+        // The rest must still be stopped; what this leaves behind the sweeps put right.
+        logger.warn({ error: (error as Error).message }, "Stopping failed");
+      }
+    }
+  }
+}
+
+async function runService(
+  options: RuntimeOptions,
+  parts: { readonly server: boolean; readonly worker: boolean },
+): Promise<number> {
+  const { config, output, signal } = options;
+  const startedAt = systemClock.monotonic();
+  const running = new Running();
+  const { database, logger } = await open(options);
+  running.add(() => database.close());
+  try {
+    await migrate({ url: await database.resolveUrl() });
+    const metrics = createPrometheusMetrics({ processMetrics: true });
+    const store = await connectStore({
+      resolveUrl: () => database.resolveUrl(),
+      clock: systemClock,
+      logger,
+      inboxItemsMax: config.inboxItemsMax,
+    });
+    running.add(() => store.close());
+    const tookMs = systemClock.monotonic() - startedAt;
+    output.step("database", `${database.kind}${database.isNew ? ", new" : ""}`, tookMs);
+    const lifecycle = new SessionLifecycleManager({ store, clock: systemClock, logger, metrics });
+    const sweeper = createSweeper({ lifecycle, clock: systemClock, logger, ...config });
+    sweeper.start();
+    running.add(() => sweeper.stop());
+    const agents = [createBuiltinAgent()];
+    const context: PartContext = { options, store, lifecycle, logger, metrics, agents, running };
+    if (parts.worker) await startWorker(context);
+    const server = parts.server ? await startServer(context, parts.worker) : null;
+    output.event("ready", { url: server?.url ?? null, token: server?.token ?? null });
+    if (server) await welcome(context, server);
+    if (!signal.aborted) await once(signal, "abort");
+    sayGoodbye(output, lifecycle);
+    return 0;
+  } finally {
+    await running.stop(logger);
+  }
+}
+
+interface PartContext {
+  readonly options: RuntimeOptions;
+  readonly store: Store;
+  readonly lifecycle: SessionLifecycleManager;
+  readonly logger: Logger;
+  readonly metrics: MetricsRegistry;
+  readonly agents: readonly AgentAdapter[];
+  readonly running: Running;
+}
+
+async function startWorker(context: PartContext): Promise<Worker> {
+  const { options, store, lifecycle, logger, agents, running } = context;
+  const { config, output } = options;
+  const workspaces = await createLocalWorkspaces({ config, env: process.env, clock: systemClock });
+  const registry = createAgentRegistry(agents);
+  const worker = createWorker({
+    store,
+    lifecycle,
+    config,
+    agents,
+    getAgent: (name) => registry.get(name),
+    openWorkspace: workspaces.open,
+    env: process.env,
+    identity: await readHostIdentity(),
+    version: VERSION,
+    clock: systemClock,
+    logger,
+  });
+  await worker.start();
+  running.add(() => worker.stop());
+  const names = agents.map((agent) => agent.name).join(", ");
+  const slots = `${worker.slots} ${worker.slots === 1 ? "slot" : "slots"}`;
+  output.step("worker", `${worker.name} · ${slots} · agents: ${names} · ${workspaces.description}`);
+  return worker;
+}
+
+async function startServer(
+  context: PartContext,
+  hasWorker: boolean,
+): Promise<ListeningServer & { readonly token: string }> {
+  const { options, store, logger, metrics, agents, running } = context;
+  const { config, output } = options;
+  const token = config.token ?? (await readOrCreateToken(config.dataDir));
+  const workspaces = await createLocalWorkspaces({ config, env: process.env, clock: systemClock });
+  const server = createServer({
+    store,
+    config,
+    clock: systemClock,
+    logger,
+    metrics,
+    agents: agents.map((agent) => agent.name),
+    token,
+    diffs: workspaces,
+    version: VERSION,
+    checkSession: createSessionCheck({
+      config,
+      workerEnv: hasWorker ? process.env : null,
+      agentsWithModel: new Set(agents.filter((agent) => agent.needsModel).map((a) => a.name)),
+    }),
+  });
+  const listening = await server.listen({
+    host: config.host,
+    ...(config.port !== undefined && { port: config.port, portIsExplicit: true }),
+  });
+  running.add(() => listening.close());
+  const file = { url: listening.url, token, pid: process.pid };
+  await writeServerFile(config.dataDir, file);
+  running.add(() => removeServerFile(config.dataDir, file));
+  output.step("server", listening.url);
+  return { ...listening, token };
+}
+
+/** Runs the demo where nothing has run yet, and says what to try. */
+async function welcome(
+  { options, store, agents }: PartContext,
+  server: ListeningServer & { readonly token: string },
+): Promise<void> {
+  const { output, signal, config } = options;
+  const { items } = await store.listSessions({ limit: 1 });
+  if (options.demo && items.length === 0 && config.workerSlots > 0 && agents.length > 0) {
+    await runDemo({ url: server.url, token: server.token, output, signal });
+    return;
+  }
+  output.line();
+  if (items.length > 0) output.line("  Your sessions are kept. Try:  npx stint ls");
+  output.line('  Try:  npx stint run --model anthropic:NAME "fix the failing test"');
+}
+
+function sayGoodbye(output: Output, lifecycle: SessionLifecycleManager): void {
+  const count = lifecycle.holds.length;
+  if (count === 0) return;
+  const sessions = count === 1 ? "1 session" : `${count} sessions`;
+  output.line(`\n  pausing ${sessions}… resumable with \`stint dev\``);
+  output.event("pausing", { sessions: count });
+}
+
+/** A database URL fit to be shown. */
+function hidePassword(url: string): string {
+  return url.replace(/^(\w+:\/\/[^:/@]*):[^@]*@/, "$1:***@");
+}

@@ -1,0 +1,99 @@
+import type { Clock } from "../core/clock.ts";
+import type { Config } from "../core/config.ts";
+import type { SessionSnapshot } from "../core/session.ts";
+import type { WorkspaceDiff } from "../core/workspace.ts";
+import type { WorkspaceReader } from "../core/workspace-reader.ts";
+import { createCustody } from "../workspace/custody.ts";
+import { diffWorkspace } from "../workspace/diff.ts";
+import { buildAgentEnvironment } from "../workspace/environment.ts";
+import { openWorkspaceFiles } from "../workspace/files.ts";
+import { openWorkspace, prepareWorkspace } from "../workspace/prepare.ts";
+import { probeCustody } from "../workspace/probe.ts";
+import { createSnapshot } from "../workspace/snapshot.ts";
+import { sweepEnvironment } from "../workspace/sweep.ts";
+import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
+
+/**
+ * Carried by every process of a session, whatever the attempt: so that a new attempt finds what an
+ * earlier one left, while an old owner that ends late finds only its own.
+ */
+const SESSION_COOKIE = "STINT_SESSION";
+
+/** What the workspaces of this host need. */
+export interface LocalWorkspacesOptions {
+  readonly config: Pick<
+    Config,
+    "dataDir" | "allowedRoots" | "environment" | "ignoredBytesMax" | "logLevel"
+  >;
+  /** The environment of this process; only allow-listed names go on to commands. */
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly clock: Clock;
+}
+
+/** The workspaces of sessions on this host. */
+export interface LocalWorkspaces extends WorkspaceReader {
+  readonly open: OpenAttemptWorkspace;
+  /** How commands are held here, for people. */
+  readonly description: string;
+}
+
+/** Opens the workspaces below the data folder of this host. */
+export async function createLocalWorkspaces(
+  options: LocalWorkspacesOptions,
+): Promise<LocalWorkspaces> {
+  const { config, env, clock } = options;
+  const { dataDir, ignoredBytesMax } = config;
+  const probe = await probeCustody();
+  const allowedRoots = config.allowedRoots.length > 0 ? config.allowedRoots : undefined;
+
+  const open = async (session: SessionSnapshot): Promise<AttemptWorkspace> => {
+    await sweepEnvironment(SESSION_COOKIE, session.id);
+    const { path: _, ...request } = session.workspace;
+    const workspace = await prepareWorkspace({
+      sessionId: session.id,
+      request,
+      dataDir,
+      ignoredBytesMax,
+      ...(allowedRoots && { allowedRoots }),
+    });
+    const agentEnv = buildAgentEnvironment({
+      inherit: env,
+      home: workspace.home,
+      names: config.environment,
+    });
+    const custody = createCustody({
+      probe,
+      attemptCookie: `${session.id}.${session.epoch}`,
+      workspace: workspace.path,
+      home: workspace.home,
+      env: { ...agentEnv, [SESSION_COOKIE]: session.id },
+      clock,
+    });
+    return {
+      path: workspace.path,
+      custodyLevel: custody.level,
+      files: openWorkspaceFiles(workspace.path),
+      spawn: (spec) => custody.spawn(spec),
+      async readChanges() {
+        const now = await createSnapshot(workspace);
+        return (await diffWorkspace(workspace, workspace.base, now)).files;
+      },
+      close: () => custody.close(),
+    };
+  };
+
+  const diff = async (
+    session: SessionSnapshot,
+    from?: string,
+    to?: string,
+  ): Promise<WorkspaceDiff> => {
+    const workspace = await openWorkspace({ sessionId: session.id, dataDir });
+    return diffWorkspace(
+      workspace,
+      from ?? workspace.base,
+      to ?? (await createSnapshot(workspace)),
+    );
+  };
+
+  return { open, diff, description: `custody: ${probe.level}` };
+}

@@ -1,0 +1,77 @@
+import { afterEach, expect, test } from "vitest";
+import { createClient } from "../../src/client/client.ts";
+import { startCuttingProxy } from "./cutting-proxy.ts";
+import { makeFolder, poll, StintProcess } from "./stint-process.ts";
+
+const CUTS = 100;
+const RESTARTS = 4;
+const cleanups: (() => unknown)[] = [];
+
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+/** A small generator with a fixed start: a failure is the same at the next run. */
+function createRandom(state: number): () => number {
+  return () => {
+    state = (state * 1_664_525 + 1_013_904_223) % 4_294_967_296;
+    return state / 4_294_967_296;
+  };
+}
+
+test("a client cut at random bytes and by killed servers sees each event once, in order", async () => {
+  const folder = makeFolder();
+  cleanups.push(() => folder.dispose());
+  const start = (args: readonly string[], env: Record<string, string> = {}): StintProcess => {
+    const started = new StintProcess([...args, "--json"], folder.path, env);
+    cleanups.push(() => started.stop("SIGKILL"));
+    return started;
+  };
+  let server = start(["server"]);
+  const { url, token } = await server.ready();
+  const port = Number(new URL(url).port);
+  const worker = start(["worker"]);
+  await worker.ready();
+
+  const random = createRandom(20_260_101);
+  const proxy = await startCuttingProxy(
+    () => port,
+    () => 60 + Math.floor(random() * 1_400),
+  );
+  cleanups.push(() => proxy.close());
+
+  const loop = "for i in 1 2 3 4; do echo line $i; sleep 0.12; done";
+  const direct = createClient({ url, token });
+  const { id } = await direct.sessions.create({
+    prompt: "talk",
+    model: "scripted",
+    script: [...Array.from({ length: 50 }, () => ({ bash: loop })), { text: "done" }],
+  });
+
+  const seen: { seq: number; id: string }[] = [];
+  const cut = createClient({ url: proxy.url, token });
+  const reading = (async () => {
+    for await (const event of cut.subscribe(id)) seen.push({ seq: event.seq, id: event.id });
+  })();
+  for (let restart = 1; restart <= RESTARTS; restart++) {
+    await poll(
+      async () => (proxy.cuts() >= (CUTS / (RESTARTS + 1)) * restart ? true : null),
+      60_000,
+    );
+    await server.stop("SIGKILL");
+    server = start(["server"], { STINT_PORT: String(port) });
+    await server.ready();
+  }
+  await reading;
+
+  expect(proxy.cuts() + RESTARTS).toBeGreaterThanOrEqual(CUTS);
+  const stored: { seq: number; id: string }[] = [];
+  for (let after = 0; ; after = stored.at(-1)?.seq ?? 0) {
+    const { events } = await direct.sessions.events(id, { after, limit: 1_000 });
+    if (events.length === 0) break;
+    stored.push(...events.map((event) => ({ seq: event.seq, id: event.id })));
+  }
+  expect(seen).toEqual(stored);
+  expect(stored.map(({ seq }) => seq)).toEqual(stored.map((_, index) => index + 1));
+  expect((await direct.sessions.get(id)).status).toBe("completed");
+}, 180_000);
