@@ -107,6 +107,28 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
     await client.end();
   });
 
+  it("belongs to no terminal, so that a hang-up or Ctrl-C does not reach it", async () => {
+    const folder = makeFolder();
+    const { url } = await folder.attach();
+    const supervisor = folder.supervisorPid();
+    const stat = readFileSync(`/proc/${supervisor}/stat`, "utf8");
+    const [, , group, session, terminal] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    expect([group, session, terminal]).toEqual([String(supervisor), String(supervisor), "0"]);
+    process.kill(supervisor, "SIGHUP");
+    await runSql(url, WRITE);
+    expect(folder.supervisorPid()).toBe(supervisor);
+  });
+
+  it("stops for its operator, who ends the supervisor with SIGTERM", async () => {
+    const folder = makeFolder();
+    const { onLost } = await folder.attach();
+    const lost = new Promise<void>((resolve) => onLost(resolve));
+    process.kill(folder.supervisorPid(), "SIGTERM");
+    await lost;
+    await folder.waitUntilStopped();
+    expect(existsSync(join(folder.folder.clusterDir, "postmaster.pid"))).toBe(false);
+  });
+
   it("stops when its last holder is killed, and leaves nothing running", async () => {
     const folder = makeFolder();
     const holder = folder.startHolder();

@@ -168,11 +168,12 @@ function requireSameData(folder: DataFolder, identifiers: readonly string[]): vo
   );
 }
 
-/** Whether trying again soon makes sense: Postgres is starting, stopping or coming back. */
+/**
+ * Whether trying again soon makes sense: Postgres is starting, stopping or coming back. Only what
+ * it says about login and database stays as it is.
+ */
 function isPassing(error: unknown): boolean {
-  const code = readErrno(error) ?? "";
-  const isDisconnect = error instanceof Error && /terminated|timeout/i.test(error.message);
-  return code.startsWith("57P") || ["ECONNREFUSED", "ECONNRESET"].includes(code) || isDisconnect;
+  return !(error instanceof StintError) && !/^(28|3D|42)/.test(readErrno(error) ?? "");
 }
 
 function describeRefusal(folder: DataFolder, error: unknown): StintError {

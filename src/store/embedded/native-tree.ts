@@ -58,10 +58,10 @@ export function readPackageVersion(nativeDir: string): string {
 
 /**
  * Copies the package's programs into a folder of `base`, readable by everybody, and returns the
- * copy. A copy that is already there and whole is used again. Other processes may do the same at
- * the same time.
+ * copy. A copy that is already there and whole is used again, without a call of `onCopy`. Other
+ * processes may do the same at the same time.
  */
-export function copyNativeTree(nativeDir: string, base: string): string {
+export function copyNativeTree(nativeDir: string, base: string, onCopy = (): void => {}): string {
   mkdirSync(base, { recursive: true, mode: 0o755 });
   const stat = lstatSync(base);
   const isOurs = stat.isDirectory() && stat.uid === (process.getuid?.() ?? stat.uid);
@@ -69,6 +69,7 @@ export function copyNativeTree(nativeDir: string, base: string): string {
   chmodSync(base, 0o755);
   const copy = join(base, `postgres-${readPackageVersion(nativeDir)}`);
   if (!isWholeCopy(nativeDir, copy)) {
+    onCopy();
     const draft = mkdtempSync(`${copy}.`);
     copyTree(nativeDir, draft);
     createMissingLinks(draft);

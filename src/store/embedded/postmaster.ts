@@ -18,6 +18,7 @@ const POLL_MS = 10;
 const FAST_STOP_MS = 60_000;
 const IMMEDIATE_STOP_MS = 10_000;
 const PORT_ATTEMPTS_MAX = 5;
+const KILLED_ATTEMPTS_MAX = 3;
 
 /** A running Postgres. */
 export interface Postmaster {
@@ -37,26 +38,37 @@ export interface Postmaster {
 export async function startPostmaster(tools: ClusterTools): Promise<Postmaster> {
   const { folder } = tools;
   const startedAt = performance.now();
-  for (let portAttempts = 0; ;) {
+  let portAttempts = 0;
+  let killedAttempts = 0;
+  while (true) {
     await endLeftoverPostgres(folder.clusterDir);
     const port = await chooseFreePort(folder, portAttempts === 0);
     const started = await tryStart(tools, port);
-    if (typeof started !== "string") {
+    if ("port" in started) {
       writeFileSync(folder.portFile, `${port}\n`);
       return started;
     }
-    const isPortTaken = /could not bind|could not create any TCP\/IP sockets/.test(started);
-    const isLeftover = /lock file .* already exists|pre-existing shared memory/.test(started);
+    const { output, isKilled } = started;
+    const isPortTaken = /could not bind|could not create any TCP\/IP sockets/.test(output);
+    const isLeftover = /lock file .* already exists|pre-existing shared memory/.test(output);
     const mayRetry =
+      (isKilled && ++killedAttempts < KILLED_ATTEMPTS_MAX) ||
       (isPortTaken && ++portAttempts < PORT_ATTEMPTS_MAX) ||
       (isLeftover && performance.now() - startedAt < LEFTOVER_RETRY_MS);
-    if (!mayRetry) throw explainFailure("Postgres did not start", started);
+    if (!mayRetry) throw explainFailure("Postgres did not start", output);
     await delay(100);
   }
 }
 
-/** One start. Returns the log of a Postgres that ended before it was ready. */
-async function tryStart(tools: ClusterTools, port: number): Promise<Postmaster | string> {
+/** A Postgres that ended before it was ready. */
+interface FailedStart {
+  readonly output: string;
+  /** Somebody killed it, so its own words say nothing about the reason. */
+  readonly isKilled: boolean;
+}
+
+/** One start. */
+async function tryStart(tools: ClusterTools, port: number): Promise<Postmaster | FailedStart> {
   const { folder } = tools;
   boundLog(folder.postgresLog);
   const logOffset = measureLog(folder.postgresLog);
@@ -82,7 +94,8 @@ async function tryStart(tools: ClusterTools, port: number): Promise<Postmaster |
     }
     await Promise.race([ended, delay(POLL_MS)]);
   }
-  return readLogSince(folder.postgresLog, logOffset);
+  const output = readLogSince(folder.postgresLog, logOffset);
+  return { output, isKilled: child.signalCode !== null };
 }
 
 function spawnPostgres({ folder, binaries, launch }: ClusterTools, port: number): ChildProcess {
