@@ -134,7 +134,7 @@ class Walk {
       if (!isLast) throw this.refuse("goes through a link");
     }
     if (isLast) return { parent, name, node };
-    if (!node.stat.isDirectory()) throw this.refuse(`goes through ${name}, which is no directory`);
+    if (!node.stat.isDirectory()) throw this.miss(`${name} is no directory`);
     this.stack.push(node);
     return null;
   }
@@ -152,10 +152,7 @@ class Walk {
       if (isLast) return null;
     }
     if (this.options.createParents !== true) {
-      throw new StintError("not_found", `${this.asked}: there is no ${name}`, {
-        remedy: "List the directory to see what is there.",
-        fields: { path: this.asked },
-      });
+      throw this.miss(`there is no ${name}`);
     }
     await mkdir(path).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
@@ -195,6 +192,13 @@ class Walk {
   private keep(node: PathNode): PathNode {
     this.opened.add(node);
     return node;
+  }
+
+  private miss(why: string): StintError {
+    return new StintError("not_found", `${this.asked}: ${why}`, {
+      remedy: "List the directory to see what is there.",
+      fields: { path: this.asked },
+    });
   }
 
   private refuse(why: string): StintError {

@@ -58,8 +58,8 @@ export async function writeTreeEntry(root: string, path: string, entry: TreeEntr
   });
 }
 
-/** Removes a file or a link, and the directories that it leaves empty; harmless when it is gone. */
-export async function removeTreeEntry(root: string, path: string): Promise<void> {
+/** Removes a file or a link; harmless when it is gone. */
+export async function unlinkTreeEntry(root: string, path: string): Promise<void> {
   try {
     await reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
       if (node !== null && parent !== null) await unlink(`${parent.path}/${name}`);
@@ -68,20 +68,28 @@ export async function removeTreeEntry(root: string, path: string): Promise<void>
     if (error instanceof StintError && error.code === "not_found") return;
     throw error;
   }
+}
+
+/** Removes a file or a link, and the directories that it leaves empty. */
+export async function removeTreeEntry(root: string, path: string): Promise<void> {
+  await unlinkTreeEntry(root, path);
   const parts = path.split("/");
   for (let length = parts.length - 1; length > 0; length -= 1) {
     const folder = parts.slice(0, length).join("/");
-    const isRemoved = await removeEmptyFolder(root, folder);
-    if (!isRemoved) return;
+    if (!(await removeEmptyFolder(root, folder))) return;
   }
 }
 
 async function removeEmptyFolder(root: string, path: string): Promise<boolean> {
-  return reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
-    if (parent === null || node?.stat.isDirectory() !== true) return false;
-    return rmdir(`${parent.path}/${name}`).then(
-      () => true,
-      () => false, // not empty
-    );
-  });
+  try {
+    return await reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
+      if (parent === null || node?.stat.isDirectory() !== true) return false;
+      return rmdir(`${parent.path}/${name}`).then(
+        () => true,
+        () => false, // not empty
+      );
+    });
+  } catch {
+    return false; // gone, or no longer a directory: nothing to tidy
+  }
 }

@@ -1,0 +1,57 @@
+import { readTreeEntry, unlinkTreeEntry, writeTreeEntry } from "./tree-entry.ts";
+import { visitTree } from "./visit.ts";
+
+/** The small files that say where an agent's own repository stands; its objects only grow. */
+interface RepositoryState {
+  readonly files: Readonly<Record<string, string>>;
+}
+
+const FILE_BYTES_MAX = 67_108_864;
+const REFS_MAX = 10_000;
+const DEPTH_MAX = 16;
+const HEADS: readonly string[] = [".git/HEAD", ".git/packed-refs", ".git/index"];
+
+/**
+ * Reads HEAD, refs and index of the repository at the top of a workspace as bytes, without running
+ * git on it: its configuration is the agent's and may name programs. Null where there is none.
+ */
+export async function readAgentRepository(root: string): Promise<Buffer | null> {
+  const paths = await listStateFiles(root);
+  if (!paths.includes(".git/HEAD")) return null;
+  const files: Record<string, string> = {};
+  for (const path of paths.sort()) {
+    const entry = await readTreeEntry(root, path, FILE_BYTES_MAX).catch(() => null); // locked away
+    if (entry !== null && entry.kind !== "link") {
+      files[path] = Buffer.from(entry.bytes).toString("base64");
+    }
+  }
+  const state: RepositoryState = { files };
+  return Buffer.from(JSON.stringify(state));
+}
+
+/** Puts HEAD, refs and index back as they were; refs that were not there are removed. */
+export async function restoreAgentRepository(root: string, stored: Buffer): Promise<void> {
+  const { files } = JSON.parse(stored.toString("utf8")) as RepositoryState;
+  const extra = (await listStateFiles(root)).filter((path) => files[path] === undefined);
+  for (const path of extra) await unlinkTreeEntry(root, path);
+  for (const [path, content] of Object.entries(files)) {
+    const bytes = Buffer.from(content, "base64");
+    const now = await readTreeEntry(root, path, FILE_BYTES_MAX).catch(() => null); // then written
+    if (now !== null && Buffer.compare(now.bytes, bytes) === 0) continue;
+    await writeTreeEntry(root, path, { kind: "file", bytes });
+  }
+}
+
+async function listStateFiles(root: string): Promise<string[]> {
+  const paths: string[] = [];
+  // A missing or linked .git is no repository of this workspace.
+  await visitTree(root, ".git", { depthMax: 1 }, ({ path, kind }) => {
+    if (kind === "file" && HEADS.includes(path)) paths.push(path);
+    return "skip";
+  }).catch(() => undefined);
+  await visitTree(root, ".git/refs", { depthMax: DEPTH_MAX }, ({ path, kind }) => {
+    if (kind === "file" && !path.endsWith(".lock")) paths.push(path);
+    return paths.length > REFS_MAX ? "stop" : "go";
+  }).catch(() => undefined);
+  return paths;
+}

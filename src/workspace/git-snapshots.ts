@@ -1,0 +1,247 @@
+import { createHash } from "node:crypto";
+import { mkdir, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { SnapshotId } from "../core/workspace.ts";
+import { readAgentRepository } from "./agent-repository.ts";
+import { GitFailure, readGitFields, readGitLine, runGit } from "./git.ts";
+import type { GitAnswer, GitCall } from "./git.ts";
+import type { SnapshotEntry, SnapshotPlace, Snapshots } from "./snapshot.ts";
+import { STORED, exists } from "./storage.ts";
+
+/**
+ * Configuration of a shadow repository: bytes in, the same bytes out, durable before it says so.
+ * Names that are dangerous elsewhere (`.GIT`, `a\b`) are names like any other here; who writes
+ * them to another place looks at them again.
+ */
+const CONFIG = `[core]
+	repositoryformatversion = 0
+	bare = false
+	logallrefupdates = false
+	fsync = all
+	fsyncObjectFiles = true
+	fileMode = true
+	symlinks = true
+	ignoreCase = false
+	precomposeUnicode = false
+	autocrlf = false
+	safecrlf = false
+	protectHFS = false
+	protectNTFS = false
+	bigFileThreshold = 16m
+	compression = 1
+[gc]
+	auto = 0
+[diff]
+	renameLimit = 1000
+`;
+
+/** No attribute of the tree converts, hides or merges content. Wins over any .gitattributes. */
+const ATTRIBUTES =
+  "* -text -eol -ident -filter !working-tree-encoding !diff !merge !export-subst\n";
+
+/** What nobody wants in a snapshot where no .gitignore says so. */
+const EXCLUDES_OF_PLAIN_FOLDERS = "node_modules/\n.venv/\n__pycache__/\n";
+
+const REF = "refs/heads/snapshots";
+const GITLINK = "160000";
+const ADD_TRIES = 3;
+const HASH = /^[0-9a-f]{40,64}$/;
+
+/** Makes the shadow repository of a workspace, outside its tree. */
+export async function initShadow(
+  place: SnapshotPlace,
+  options: { isGit: boolean; forced: readonly string[] },
+): Promise<void> {
+  const shadow = join(place.store, STORED.shadow);
+  for (const folder of ["objects", "refs/heads", "info"]) {
+    await mkdir(join(shadow, folder), { recursive: true, mode: 0o700 });
+  }
+  await writeFile(join(shadow, "HEAD"), `ref: ${REF}\n`);
+  await writeFile(join(shadow, "config"), CONFIG);
+  await writeFile(join(shadow, "info/attributes"), ATTRIBUTES);
+  await writeFile(join(shadow, "info/exclude"), options.isGit ? "" : EXCLUDES_OF_PLAIN_FOLDERS);
+  if (options.forced.length === 0) return;
+  // What is tracked although ignored has to be named once; from then on it is in the index.
+  const input = options.forced.map((path) => `${path}\0`).join("");
+  const args = ["update-index", "--add", "--remove", "-z", "--stdin"];
+  await runGit({ args, cwd: place.path, gitDir: shadow, workTree: place.path, input });
+}
+
+/** Removes locks that a killed git left; only while nobody works on the workspace. */
+export async function unlockShadow(place: SnapshotPlace): Promise<void> {
+  const shadow = join(place.store, STORED.shadow);
+  for (const lock of ["index.lock", "HEAD.lock", `${REF}.lock`, "packed-refs.lock"]) {
+    await rm(join(shadow, lock), { force: true });
+  }
+}
+
+/** Snapshots as commits of a shadow repository: `tree/` the files, `repository` the agent's git. */
+export function createGitSnapshots(place: SnapshotPlace, isDurable = true): Snapshots {
+  const gitDir = join(place.store, STORED.shadow);
+  const settings = isDurable ? [] : ["-c", "core.fsync=none", "-c", "core.fsyncObjectFiles=false"];
+  const run = (args: readonly string[], call: Partial<GitCall> = {}): Promise<GitAnswer> =>
+    runGit({
+      cwd: place.path,
+      gitDir,
+      workTree: place.path,
+      ...call,
+      args: [...settings, ...args],
+    });
+  const readLine = async (args: readonly string[], call: Partial<GitCall> = {}): Promise<string> =>
+    (await run(args, call)).stdout.toString("utf8").trim();
+
+  const readLast = async (): Promise<{ id: string; tree: string } | null> => {
+    const args = ["rev-parse", "--quiet", REF, `${REF}^{tree}`];
+    const { code, stdout } = await run(args, { codes: [0, 1, 128] });
+    const [id, tree] = stdout.toString("utf8").split("\n");
+    return code === 0 && id && tree ? { id, tree } : null; // none yet
+  };
+
+  return {
+    async create() {
+      const files = await writeTree({ run, gitDir, folder: place.path, indexFile: "index" });
+      const lines = [`040000 tree ${files}\ttree`];
+      const repository = await readAgentRepository(place.path);
+      if (repository !== null) {
+        const blob = await readLine(["hash-object", "-w", "--stdin"], { input: repository });
+        lines.unshift(`100644 blob ${blob}\trepository`);
+      }
+      const tree = await readLine(["mktree"], { input: `${lines.join("\n")}\n` });
+      const last = await readLast();
+      if (last?.tree === tree) return last.id;
+      const parent = last === null ? [] : ["-p", last.id];
+      const id = await readLine(["commit-tree", tree, ...parent, "-m", "snapshot"]);
+      await run(["update-ref", REF, id]);
+      return id;
+    },
+    async has(id) {
+      if (!HASH.test(id)) return false;
+      const { code } = await run(["cat-file", "-e", `${id}^{commit}`], { codes: [0, 1, 128] });
+      return code === 0;
+    },
+    async listEntries(id) {
+      const args = ["ls-tree", "-r", "-z", `${id}:tree`];
+      return parseTree(await readGitFields({ args, cwd: place.path, gitDir }));
+    },
+    async readContent(hash) {
+      return (await run(["cat-file", "blob", hash])).stdout;
+    },
+    async readRepository(id) {
+      const args = ["rev-parse", "--verify", "--quiet", `${id}:repository`];
+      const { code, stdout } = await run(args, { codes: [0, 1, 128] });
+      if (code !== 0) return null;
+      return (await run(["cat-file", "blob", stdout.toString("utf8").trim()])).stdout;
+    },
+  };
+}
+
+function parseTree(fields: readonly string[]): Map<string, SnapshotEntry> {
+  const entries = new Map<string, SnapshotEntry>();
+  for (const field of fields) {
+    const tab = field.indexOf("\t");
+    const [mode, , hash] = field.slice(0, tab).split(" ");
+    if (mode === undefined || hash === undefined || mode === GITLINK) continue;
+    const kind = mode === "120000" ? "link" : mode === "100755" ? "executable" : "file";
+    entries.set(field.slice(tab + 1), { kind, hash });
+  }
+  return entries;
+}
+
+/** The tree object to name a snapshot's files by. */
+export function nameTree(id: SnapshotId): string {
+  return `${id}:tree`;
+}
+
+interface TreeWriter {
+  readonly run: (args: readonly string[], call?: Partial<GitCall>) => Promise<GitAnswer>;
+  readonly gitDir: string;
+  readonly folder: string;
+  readonly indexFile: string;
+}
+
+/** Brings an index up to date with a folder and writes its tree. */
+async function writeTree(writer: TreeWriter): Promise<string> {
+  const { run, gitDir, folder } = writer;
+  const call = { cwd: folder, workTree: folder, indexFile: join(gitDir, writer.indexFile) };
+  const isPlain = await addAll(writer, call, []);
+  const nested = isPlain ? await listGitlinks(run, call) : [...(await listNested(run, call))];
+  if (!isPlain) await addAll(writer, call, nested, true);
+  const line = async (args: string[], more: Partial<GitCall> = {}): Promise<string> =>
+    (await run(args, { ...call, ...more })).stdout.toString("utf8").trim();
+  if (nested.length === 0) return line(["write-tree"]);
+  return joinNested(writer, call, nested);
+}
+
+/** False when git stumbled over a repository inside; anything else is tried again, then thrown. */
+async function addAll(
+  { run }: TreeWriter,
+  call: Partial<GitCall>,
+  except: readonly string[],
+  isLast = false,
+): Promise<boolean> {
+  const pathspecs = except.map((path) => `:(top,exclude,literal)${path}`);
+  const args = ["add", "--all", "--ignore-errors", "--", ":(top)", ...pathspecs];
+  const env = { GIT_LITERAL_PATHSPECS: "0" };
+  for (let attempt = 1; ; attempt += 1) {
+    const { code, stderr } = await run(args, { ...call, env, codes: [0, 1, 128] });
+    if (code === 0) return true;
+    if (!isLast && /does not have a commit checked out/.test(stderr)) return false;
+    // Files that change or vanish while they are read are whole at the next try. What may not be
+    // read at all (an agent took its own permission) is left as the last snapshot had it.
+    if (attempt < ADD_TRIES) continue;
+    if (code === 1 && /permission denied/i.test(stderr)) return true;
+    throw new GitFailure(["add"], code, stderr);
+  }
+}
+
+async function listGitlinks(run: TreeWriter["run"], call: Partial<GitCall>): Promise<string[]> {
+  const { stdout } = await run(["ls-files", "--stage", "-z"], call);
+  if (!stdout.includes(`${GITLINK} `)) return [];
+  const fields = stdout.toString("utf8").split("\0");
+  return fields
+    .filter((field) => field.startsWith(`${GITLINK} `))
+    .map((field) => field.slice(field.indexOf("\t") + 1));
+}
+
+/** Repositories inside, also those without a commit, which git can only name. */
+async function listNested(run: TreeWriter["run"], call: Partial<GitCall>): Promise<Set<string>> {
+  const { stdout } = await run(["ls-files", "--others", "--exclude-standard", "-z"], call);
+  const names = stdout.toString("utf8").split("\0");
+  const nested = names.filter((name) => name.endsWith("/")).map((name) => name.slice(0, -1));
+  return new Set([...nested, ...(await listGitlinks(run, call))]);
+}
+
+/** Puts the files of repositories inside where git would put only the name of a commit. */
+async function joinNested(
+  writer: TreeWriter,
+  call: Partial<GitCall>,
+  nested: readonly string[],
+): Promise<string> {
+  const { run, gitDir, folder } = writer;
+  const joined = join(gitDir, `${writer.indexFile}.joined`);
+  await rm(joined, { force: true });
+  const base = (await run(["write-tree", "--missing-ok"], call)).stdout.toString("utf8").trim();
+  const on = { ...call, indexFile: joined };
+  await run(["read-tree", base], on);
+  for (const path of nested) {
+    const inner = join(folder, path);
+    if (!(await exists(inner))) continue;
+    const indexFile = nameIndex(writer.indexFile, path);
+    const tree = await writeTree({ ...writer, folder: inner, indexFile });
+    await run(["update-index", "--force-remove", "--", path], on);
+    await run(["read-tree", `--prefix=${path}/`, tree], on);
+  }
+  const tree = await readGitLine({
+    args: ["write-tree"],
+    cwd: folder,
+    gitDir,
+    indexFile: joined,
+  });
+  await rm(joined, { force: true });
+  return tree;
+}
+
+/** A name of fixed length: repositories may lie deep inside each other. */
+function nameIndex(outer: string, path: string): string {
+  return `index-${createHash("sha256").update(`${outer}/${path}`).digest("hex").slice(0, 16)}`;
+}

@@ -1,0 +1,43 @@
+import type { SnapshotId } from "../core/workspace.ts";
+import { restoreAgentRepository } from "./agent-repository.ts";
+import { inTurn, openSnapshots, requireSnapshot } from "./snapshot.ts";
+import type { Workspace } from "./storage.ts";
+import { removeTreeEntry, writeTreeEntry } from "./tree-entry.ts";
+
+/** What a restore changed. */
+export interface RestoreResult {
+  readonly written: readonly string[];
+  readonly removed: readonly string[];
+  /** The state before the restore, so that it can be undone. */
+  readonly undo: SnapshotId;
+}
+
+/**
+ * Brings a workspace back to a snapshot: its files, and HEAD, refs and index of the agent's own
+ * repository. Ignored files stay as they are. The state before is stored first. Follows no link.
+ * Safe to run again after a crash in the middle.
+ * @throws {workspace_gone} when there is no such snapshot here.
+ */
+export function restoreSnapshot(workspace: Workspace, id: SnapshotId): Promise<RestoreResult> {
+  return inTurn(workspace, async () => {
+    const snapshots = openSnapshots(workspace);
+    await requireSnapshot(snapshots, id);
+    const undo = await snapshots.create();
+    const wanted = await snapshots.listEntries(id);
+    const present = await snapshots.listEntries(undo);
+    const removed = [...present.keys()].filter((path) => !wanted.has(path));
+    // First what has to go: a link in the place of a directory must not be written through.
+    for (const path of removed) await removeTreeEntry(workspace.path, path);
+    const written: string[] = [];
+    for (const [path, { kind, hash }] of wanted) {
+      const now = present.get(path);
+      if (now?.kind === kind && now.hash === hash) continue;
+      const bytes = await snapshots.readContent(hash);
+      await writeTreeEntry(workspace.path, path, { kind, bytes });
+      written.push(path);
+    }
+    const repository = await snapshots.readRepository(id);
+    if (repository !== null) await restoreAgentRepository(workspace.path, repository);
+    return { written, removed, undo };
+  });
+}
