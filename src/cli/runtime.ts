@@ -10,7 +10,8 @@ import { createServer } from "../server/app.ts";
 import type { ListeningServer } from "../server/listen.ts";
 import { createPrometheusMetrics } from "../server/prometheus.ts";
 import { connectStore } from "../store/postgres-store.ts";
-import { migrate, readMigrationStatus } from "../store/migrate.ts";
+import type { ConnectionSource } from "../store/connect.ts";
+import { migrateDatabase as applyMigrations, readMigrationStatus } from "../store/migrate.ts";
 import { readHostIdentity } from "../worker/host-identity.ts";
 import { createLocalWorkspaces } from "../worker/local-workspaces.ts";
 import { SessionLifecycleManager } from "../worker/session-lifecycle-manager.ts";
@@ -56,8 +57,7 @@ export async function migrateDatabase(options: RuntimeOptions): Promise<number> 
   const { output } = options;
   const opened = await open(options);
   try {
-    const url = await opened.database.resolveUrl();
-    const { applied } = await migrate({ url });
+    const applied = await applyMigrations(opened.source);
     output.step("database", applied.length === 0 ? "up to date" : `applied ${applied.join(", ")}`);
     output.event("migrated", { applied });
     return 0;
@@ -72,12 +72,13 @@ export async function readDatabaseStatus(options: RuntimeOptions): Promise<numbe
   const opened = await open(options);
   try {
     const url = await opened.database.resolveUrl();
-    const status = await readMigrationStatus({ url });
+    const status = await readMigrationStatus(opened.source);
     output.document({ kind: opened.database.kind, url, ...status });
-    output.line(`${opened.database.kind} database at ${hidePassword(url)}`);
-    for (const { version, name, appliedAt } of status.migrations) {
-      output.line(`  ${version} ${name}  ${appliedAt?.toISOString() ?? "pending"}`);
+    output.result(`${opened.database.kind} database at ${hidePassword(url)}`);
+    for (const { version, name, appliedAt } of status.applied) {
+      output.result(`  ${version} ${name}  applied ${appliedAt.toISOString()}`);
     }
+    for (const { version, name } of status.pending) output.result(`  ${version} ${name}  pending`);
     return 0;
   } finally {
     await opened.database.close();
@@ -86,6 +87,7 @@ export async function readDatabaseStatus(options: RuntimeOptions): Promise<numbe
 
 interface Opened {
   readonly database: Database;
+  readonly source: ConnectionSource;
   readonly logger: Logger;
 }
 
@@ -96,7 +98,7 @@ async function open({ config, output }: RuntimeOptions): Promise<Opened> {
     output.event("progress", { step });
     if (output.isTerminal) output.line(`  … ${step}`);
   });
-  return { database, logger };
+  return { database, logger, source: { ...context, resolveUrl: () => database.resolveUrl() } };
 }
 
 /** What runs in this process, each with its way to stop, last one first. */
@@ -126,15 +128,13 @@ async function runService(
   const { config, output, signal } = options;
   const startedAt = systemClock.monotonic();
   const running = new Running();
-  const { database, logger } = await open(options);
+  const { database, logger, source } = await open(options);
   running.add(() => database.close());
   try {
-    await migrate({ url: await database.resolveUrl() });
+    await applyMigrations(source);
     const metrics = createPrometheusMetrics({ processMetrics: true });
     const store = await connectStore({
-      resolveUrl: () => database.resolveUrl(),
-      clock: systemClock,
-      logger,
+      ...source,
       inboxItemsMax: config.inboxItemsMax,
     });
     running.add(() => store.close());
