@@ -1,2 +1,27 @@
-#!/usr/bin/env node
-process.stdout.write("stint 0.1.0\n");
+/** Entry of the command line. It loads nothing of a command before it knows which one is called. */
+import { runCli } from "./cli/main.ts";
+import { listenForStop } from "./cli/stop-signal.ts";
+
+// `stint ls | head` closes the pipe: nobody is left to read, and that is no error.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === "EPIPE" ? 0 : 3);
+});
+
+const stop = listenForStop(process, (second) => {
+  process.stderr.write(
+    "stint: stopped at once; what was running is taken up again at the next start\n",
+  );
+  process.exit(second.exitCode);
+});
+
+process.exitCode = await runCli({
+  argv: process.argv.slice(2),
+  env: process.env,
+  cwd: process.cwd(),
+  stdin: process.stdin,
+  stdout: process.stdout,
+  stderr: process.stderr,
+  columns: process.stdout.isTTY ? process.stdout.columns : null,
+  signal: stop.signal,
+});
+stop.dispose();

@@ -1,0 +1,72 @@
+import type { Session } from "../../client.ts";
+import { addExamples, type CommandModule } from "../command.ts";
+import { formatAge, formatDuration } from "../duration.ts";
+import type { Output } from "../output.ts";
+import { describeState, nextCommand } from "../session-text.ts";
+import { systemClock } from "../system-clock.ts";
+import { toSafeLine, toSafeText } from "../terminal-safe.ts";
+
+export const command: CommandModule = {
+  configure(command) {
+    command.argument("<session>", "id, or the start of one");
+    addExamples(command, ["stint show 7f3a1c", "stint show 7f3a1c --json"]);
+  },
+  async run({ output, connect, signal }, [id = ""]) {
+    const client = await connect();
+    const session = await client.sessions.get(id, { signal });
+    output.document(session);
+    for (const [name, text] of describe(output, session, systemClock.now())) {
+      output.result(`${output.style("dim", name.padEnd(11))} ${text}`);
+    }
+    return 0;
+  },
+};
+
+function describe(output: Output, session: Session, nowMs: number): [string, string][] {
+  const state = describeState(session);
+  const ago = (instant: string): string => `${formatAge(instant, nowMs)} ago`;
+  const { stats, error, workspace } = session;
+  const rows: [string, string | null][] = [
+    ["session", session.id],
+    [
+      "state",
+      `${output.style(state.style, state.text)}  ${toSafeLine(session.reason).replaceAll("_", " ")}`,
+    ],
+    ["waits for", session.waitingFor],
+    ["goes on", session.resumeAt === null ? null : `at ${session.resumeAt}`],
+    ["next", nextCommand(session)],
+    ["error", error && toSafeLine(`${error.code}: ${error.message}`)],
+    ["prompt", indent(toSafeText(session.prompt).trimEnd())],
+    ["agent", toSafeLine([session.agent, session.model].filter(Boolean).join(" · "))],
+    ["workspace", toSafeLine(describeWorkspace(workspace))],
+    ["path", workspace.path && toSafeLine(workspace.path)],
+    ["used", describeStats(stats)],
+    ["created", ago(session.createdAt)],
+    ["active", `${formatDuration(session.activeMs)} in ${plural(session.attempts, "attempt")}`],
+    ["activity", session.status === "active" ? ago(session.lastActivityAt) : null],
+    ["ended", session.completedAt && ago(session.completedAt)],
+    ["worker", session.workerId && toSafeLine(session.workerId)],
+    ["log", `${plural(session.lastSeq, "event")} · epoch ${session.epoch}`],
+    ["parent", session.parentId],
+  ];
+  return rows.filter((row): row is [string, string] => row[1] !== null);
+}
+
+function describeWorkspace({ mode, source, ref }: Session["workspace"]): string {
+  if (source === null) return "an empty directory of its own";
+  return `${mode === "in-place" ? "in place" : "a copy of"} ${source}${ref === null ? "" : ` at ${ref}`}`;
+}
+
+function describeStats(stats: Session["stats"]): string {
+  const { iterations, inputTokens, outputTokens, toolCalls, costUsd } = stats;
+  const cost = costUsd === null ? "" : ` · $${costUsd.toFixed(2)}`;
+  return `${plural(iterations, "step")} · ${plural(toolCalls, "tool call")} · ${inputTokens} tokens in, ${outputTokens} out${cost}`;
+}
+
+function plural(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+function indent(text: string): string {
+  return text.replaceAll("\n", `\n${" ".repeat(12)}`);
+}

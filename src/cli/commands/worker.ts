@@ -1,0 +1,7 @@
+import { defineService } from "../service-command.ts";
+
+export const command = defineService({
+  examples: ["stint worker --worker-slots 4"],
+  settings: ["workerSlots", "workerName", "databaseUrl", "leaseDurationMs", "logLevel"],
+  run: async (options) => (await import("../runtime.ts")).runWorker(options),
+});

@@ -1,0 +1,199 @@
+import type { SessionEvent } from "../client.ts";
+import type { Style } from "./output.ts";
+import { toSafeLine, toSafeText } from "./terminal-safe.ts";
+import { truncateLine } from "./text-width.ts";
+
+/** Most text of one event that is shown; the log keeps all of it. */
+const EVENT_CHARS_MAX = 200_000;
+
+/** An unfinished line of output is held back until it ends, up to this length. */
+const OPEN_LINE_CHARS_MAX = 8_192;
+
+const CALLS_MAX = 256;
+const SUMMARY_WIDTH = 100;
+
+type Data = SessionEvent["data"];
+
+/** How to render. */
+export interface EventRendererOptions {
+  readonly style: (style: Style, text: string) => string;
+  /** Lets the colours of commands' output pass. */
+  readonly color: boolean;
+}
+
+/**
+ * Renders the events of one session, in order, as lines for people. It knows which commands are
+ * running, so that pieces of output join into lines. What agents and commands say is made safe.
+ */
+export class EventRenderer {
+  readonly #style: EventRendererOptions["style"];
+  readonly #color: boolean;
+  /** The unfinished line of each running command. */
+  readonly #calls = new Map<string, string>();
+
+  constructor(options: EventRendererOptions) {
+    this.#style = options.style;
+    this.#color = options.color;
+  }
+
+  render(event: SessionEvent): string[] {
+    const lines = this.#renderBody(event);
+    const time = this.#style("dim", formatTime(event.createdAt));
+    const gutter = " ".repeat(8);
+    return lines.map((line, index) => `${index === 0 ? time : gutter} ${line}`.trimEnd());
+  }
+
+  #renderBody({ type, data }: SessionEvent): string[] {
+    switch (type) {
+      case "state_changed":
+        return [this.#renderTransition(data)];
+      case "thinking":
+        return this.#renderThinking(data);
+      case "terminal":
+        return this.#renderTerminal(data);
+      case "file_change":
+        return [this.#renderFileChange(data)];
+      case "completion":
+        return this.#mark("green", "✓", textOf(data, "message") ?? "completed");
+      case "error":
+        return this.#mark("red", "✕", [data["code"], textOf(data, "message")].join(": "));
+      case "user_message":
+        return this.#mark("cyan", "›", textOf(data, "text") ?? "");
+      case "tool":
+        return [this.#renderTool(data)];
+      default:
+        return [this.#style("dim", `${toSafeLine(type)} ${summarize(data)}`)];
+    }
+  }
+
+  #renderTransition(data: Data): string {
+    const to = lineOf(data, "to");
+    const reason = lineOf(data, "reason").replaceAll("_", " ");
+    const change = `${lineOf(data, "from")} → ${to}`;
+    return `${this.#style(STATE_STYLES[to] ?? "bold", `● ${change}`)}  ${reason}`.trimEnd();
+  }
+
+  #renderThinking(data: Data): string[] {
+    const said = textOf(data, "text");
+    const reasoning = textOf(data, "reasoning");
+    const lines = reasoning ? this.#mark("dim", "…", reasoning, "dim") : [];
+    if (said) lines.push(...this.#mark("blue", "·", said));
+    if (lines.length > 0) return lines;
+    const tools = Array.isArray(data["toolsUsed"]) ? data["toolsUsed"].join(", ") : "";
+    const step = `step ${lineOf(data, "iteration")}${tools === "" ? "" : `: ${tools}`}`;
+    return [this.#style("dim", `· ${toSafeLine(step)}`)];
+  }
+
+  #renderTerminal(data: Data): string[] {
+    const callId = String(data["callId"] ?? "");
+    const isFinal = data["final"] !== false;
+    const lines: string[] = [];
+    if (!this.#calls.has(callId)) {
+      const command = textOf(data, "command");
+      if (command !== undefined) lines.push(...this.#mark("yellow", "$", command, "bold"));
+    }
+    const text = (this.#calls.get(callId) ?? "") + (textOf(data, "output") ?? "");
+    lines.push(...this.#takeOutput(callId, text, isFinal));
+    if (isFinal) lines.push(...this.#renderEnd(data));
+    return lines;
+  }
+
+  /** The whole lines of a command's output; the rest waits for its end. */
+  #takeOutput(callId: string, text: string, isFinal: boolean): string[] {
+    const cut = isFinal || text.length - text.lastIndexOf("\n") > OPEN_LINE_CHARS_MAX;
+    const end = cut ? text.length : text.lastIndexOf("\n") + 1;
+    this.#calls.delete(callId);
+    if (!isFinal) this.#calls.set(callId, text.slice(end));
+    if (this.#calls.size > CALLS_MAX) this.#calls.delete(this.#calls.keys().next().value ?? "");
+    if (end === 0) return [];
+    const shown = this.#safe(text.slice(0, end)).replace(/\n$/, "");
+    const bar = this.#style("dim", "│");
+    return shown.split("\n").map((line) => `${bar} ${line}`);
+  }
+
+  #renderEnd(data: Data): string[] {
+    const lines: string[] = [];
+    const error = textOf(data, "error");
+    if (error) lines.push(...this.#mark("red", "│", error));
+    const omitted = Number(data["omittedBytes"] ?? 0);
+    if (omitted > 0) lines.push(this.#style("dim", `│ … ${omitted} bytes of output left out`));
+    const exitCode = data["exitCode"];
+    if (typeof exitCode === "number" && exitCode !== 0) {
+      lines.push(this.#style("red", `│ exit code ${exitCode}`));
+    }
+    return lines;
+  }
+
+  #renderFileChange(data: Data): string {
+    const action = lineOf(data, "action");
+    const [letter, style] = FILE_MARKS[action] ?? ["M", "yellow"];
+    const old = data["oldPath"] === undefined ? "" : `${lineOf(data, "oldPath")} → `;
+    const diff = typeof data["diff"] === "string" ? ` ${this.#countLines(data["diff"])}` : "";
+    return `${this.#style(style, letter)} ${old}${lineOf(data, "path")}${diff}`;
+  }
+
+  #countLines(diff: string): string {
+    const lines = diff.split("\n");
+    const added = lines.filter((line) => line.startsWith("+") && !line.startsWith("+++")).length;
+    const removed = lines.filter((line) => line.startsWith("-") && !line.startsWith("---")).length;
+    return `${this.#style("green", `+${added}`)} ${this.#style("red", `−${removed}`)}`;
+  }
+
+  #renderTool(data: Data): string {
+    const failed = data["isError"] === true || data["status"] === "interrupted";
+    const mark = this.#style(failed ? "red" : "magenta", "◇");
+    const status = failed ? `  ${lineOf(data, "status") || "failed"}` : "";
+    return `${mark} ${lineOf(data, "name")} ${this.#style("dim", summarize(data["input"]))}${status}`;
+  }
+
+  #mark(style: Style, mark: string, text: string, textStyle?: Style): string[] {
+    const lines = this.#safe(text).trimEnd().split("\n");
+    const styled = textStyle ? lines.map((line) => this.#style(textStyle, line)) : lines;
+    return styled.map((line, index) => `${index === 0 ? this.#style(style, mark) : " "} ${line}`);
+  }
+
+  #safe(text: string): string {
+    if (text.length <= EVENT_CHARS_MAX) return toSafeText(text, { color: this.#color });
+    const head = toSafeText(text.slice(0, EVENT_CHARS_MAX), { color: this.#color });
+    return `${head}\n… ${text.length - EVENT_CHARS_MAX} more characters; see --json`;
+  }
+}
+
+const STATE_STYLES: Readonly<Record<string, Style>> = {
+  active: "blue",
+  paused: "magenta",
+  completed: "green",
+  failed: "red",
+  expired: "yellow",
+};
+
+const FILE_MARKS: Readonly<Record<string, readonly [string, Style]>> = {
+  created: ["A", "green"],
+  modified: ["M", "yellow"],
+  deleted: ["D", "red"],
+  renamed: ["R", "cyan"],
+};
+
+/** A text field, also where its bytes came as `…Base64`. */
+function textOf(data: Data, field: string): string | undefined {
+  const text = data[field];
+  if (typeof text === "string") return text;
+  const bytes = data[`${field}Base64`];
+  return typeof bytes === "string" ? Buffer.from(bytes, "base64").toString("utf8") : undefined;
+}
+
+function lineOf(data: Data, field: string): string {
+  const value = data[field];
+  return value === undefined || value === null ? "" : toSafeLine(String(value)).slice(0, 4_096);
+}
+
+function summarize(value: unknown): string {
+  if (value === undefined) return "";
+  const text = JSON.stringify(value).slice(0, 1_000);
+  return truncateLine(toSafeLine(text), SUMMARY_WIDTH);
+}
+
+function formatTime(createdAt: string): string {
+  const date = new Date(createdAt);
+  return Number.isNaN(date.getTime()) ? "--:--:--" : date.toTimeString().slice(0, 8);
+}

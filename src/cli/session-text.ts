@@ -1,0 +1,70 @@
+/** How sessions are named and shown to people. */
+import type { Session } from "../client.ts";
+import type { Style } from "./output.ts";
+
+/** Fewest characters of an id that are shown. */
+const ID_CHARS_MIN = 8;
+
+/** Whether a person has to act before the session goes on. */
+export function needsPerson(session: Session): boolean {
+  return session.status === "paused" && (session.waitingFor !== null || session.resumeAt === null);
+}
+
+/** The state as one word with a mark, and its style; never colour alone. */
+export function describeState(session: Session): { readonly text: string; readonly style: Style } {
+  if (session.status === "paused" && session.waitingFor !== null) {
+    return { text: "◆ NEEDS YOU", style: "yellow" };
+  }
+  return STATES[session.status];
+}
+
+const STATES: Readonly<Record<Session["status"], { text: string; style: Style }>> = {
+  pending: { text: "○ PENDING", style: "dim" },
+  active: { text: "◐ ACTIVE", style: "blue" },
+  paused: { text: "‖ PAUSED", style: "magenta" },
+  completed: { text: "✓ COMPLETED", style: "green" },
+  failed: { text: "✕ FAILED", style: "red" },
+  expired: { text: "⊘ EXPIRED", style: "yellow" },
+};
+
+/** The shortest prefixes that tell these ids apart, at least 8 characters. */
+export function shortenIds(ids: readonly string[]): ReadonlyMap<string, string> {
+  const sorted = [...new Set(ids)].sort();
+  const short = new Map<string, string>();
+  for (const [index, id] of sorted.entries()) {
+    const shared = Math.max(
+      sharedChars(id, sorted[index - 1] ?? ""),
+      sharedChars(id, sorted[index + 1] ?? ""),
+    );
+    short.set(id, id.slice(0, Math.max(ID_CHARS_MIN, shared + 1)));
+  }
+  return short;
+}
+
+function sharedChars(a: string, b: string): number {
+  let count = 0;
+  while (count < a.length && a[count] === b[count]) count++;
+  return count;
+}
+
+/** What to do about a paused session, as a command; null when it goes on by itself. */
+export function nextCommand(session: Session): string | null {
+  if (session.status !== "paused") return null;
+  if (session.waitingFor === "input") return `stint steer ${session.id} "…"`;
+  if (session.waitingFor === "permission") return `stint attach ${session.id}`;
+  return session.resumeAt === null ? `stint resume ${session.id}` : null;
+}
+
+/** Exit code that tells how a session stands: 0 completed, 1 failed, 4 expired, 5 waits for a person. */
+export function exitCodeOfSession(session: Session): number {
+  switch (session.status) {
+    case "failed":
+      return 1;
+    case "expired":
+      return 4;
+    case "paused":
+      return needsPerson(session) ? 5 : 0;
+    default:
+      return 0;
+  }
+}
