@@ -98,9 +98,9 @@ async function playAct(context: AttemptContext, act: OtherAct): Promise<void> {
 function untilAborted(signal: AbortSignal, work: Promise<unknown>): Promise<unknown> {
   return new Promise((resolve, reject) => {
     const onAbort = (): void => reject(signal.reason as Error);
-    if (signal.aborted) return onAbort();
     signal.addEventListener("abort", onAbort, { once: true });
-    return work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    work.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
+    if (signal.aborted) onAbort();
   });
 }
 

@@ -82,8 +82,9 @@ const SECRETS: readonly (readonly [RegExp, string])[] = [
     "$1$2[removed]",
   ],
   [/\b(api key provided: )[^\s"',}]+/gi, "$1[removed]"],
-  [/\b(sk|pk|rk|gsk|xai|key|tok|ghp|gho|glpat|hf|AIza)[-_]?[A-Za-z0-9][\w*.-]{11,}/g, "[removed]"],
-  [/\b(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{32,}\b/g, "[removed]"],
+  [/\b(sk|pk|rk|gsk|xai|key|tok|ghp|gho|glpat|hf)[-_][A-Za-z0-9][\w*.-]{7,}/g, "[removed]"],
+  [/\bAIza[\w-]{20,}/g, "[removed]"],
+  [/\b(?=\w*\d)(?=\w*[A-Za-z])\w{32,}\b/g, "[removed]"],
 ];
 
 /** A foreign message as it may be logged: one line, no keys, bounded. */

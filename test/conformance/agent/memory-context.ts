@@ -1,0 +1,212 @@
+import { spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import {
+  type AttemptContext,
+  type AttemptLimits,
+  type CustodyExit,
+  type CustodyProcess,
+  type SpawnSpec,
+  type StopRequest,
+} from "../../../src/core/attempt.ts";
+import type { Clock } from "../../../src/core/clock.ts";
+import { silentLogger } from "../../../src/core/log.ts";
+import type { ModelBinding } from "../../../src/core/model.ts";
+import type { WorkspaceFiles } from "../../../src/core/workspace.ts";
+import { openWorkspaceFiles } from "../../../src/workspace/files.ts";
+import { type MemoryStore, stopWith } from "./memory-store.ts";
+
+/** Where the process of an attempt dies: just before, or just after its n-th write is durable. */
+export interface Cut {
+  readonly write: number;
+  readonly side: "before" | "after";
+}
+
+export interface MemoryAttemptOptions {
+  readonly store: MemoryStore;
+  /** Real path of the workspace. */
+  readonly workspace: string;
+  readonly prompt: string;
+  readonly model: ModelBinding;
+  readonly limits?: Partial<AttemptLimits>;
+  readonly clock?: Clock;
+  readonly cut?: Cut;
+}
+
+export interface MemoryAttempt {
+  readonly context: AttemptContext;
+  /** Tells the attempt to stop. */
+  stop(kind: StopRequest["kind"]): void;
+  /** Resolves when the cut was reached. From then on the context does nothing at all. */
+  readonly died: Promise<"died">;
+  /** Processes that were started and have not ended. */
+  readonly running: ReadonlySet<number>;
+}
+
+/** Real time, `speed` times as fast. */
+export function createTestClock(speed = 1): Clock {
+  return {
+    now: () => Date.now(),
+    monotonic: () => performance.now() * speed,
+    setTimer(callback, delayMs) {
+      const timer = setTimeout(callback, delayMs / speed);
+      return { cancel: () => clearTimeout(timer) };
+    },
+    newId: () => randomUUID(),
+    random: () => Math.random(),
+  };
+}
+
+const LIMITS: AttemptLimits = {
+  maxIterations: 20,
+  commandTimeoutMs: 10_000,
+  modelCallTimeoutMs: 10_000,
+  outputBytesMax: 65_536,
+};
+
+/** An attempt on a session of a MemoryStore, which resumes from what the store holds. */
+export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt {
+  const { store, cut } = options;
+  const clock = options.clock ?? createTestClock();
+  const controller = new AbortController();
+  const { epoch } = store;
+  const processes = new Map<number, CustodyProcess>();
+  const running = new Set<number>();
+  let isDead = false;
+  let die = (): void => undefined;
+  const died = new Promise<"died">((resolve) => {
+    die = () => {
+      isDead = true;
+      for (const { pid } of processes.values()) killGroup(pid);
+      resolve("died");
+    };
+  });
+  const never = new Promise<never>(() => undefined);
+
+  /** One durable write, at which the attempt may die. */
+  const write = async <T>(action: () => T): Promise<T> => {
+    if (isDead) return never;
+    await new Promise((resolve) => setImmediate(resolve));
+    if (isDead) return never;
+    if (cut?.side === "before" && store.writes + 1 === cut.write) {
+      die();
+      return never;
+    }
+    store.checkEpoch(epoch);
+    const result = action();
+    if (cut?.side === "after" && store.writes === cut.write) {
+      die();
+      return never;
+    }
+    return result;
+  };
+
+  const context: AttemptContext = {
+    sessionId: store.sessionId,
+    epoch,
+    prompt: options.prompt,
+    workspace: options.workspace,
+    limits: { ...LIMITS, ...options.limits },
+    clock,
+    log: silentLogger,
+    signal: controller.signal,
+    model: {
+      ...options.model,
+      fetch: (...args) => (isDead ? never : options.model.fetch(...args)),
+    },
+    files: noteWrites(openWorkspaceFiles(options.workspace), store),
+    resumeFrom: epoch === 1 && store.steps.length === 0 ? null : store.checkpoint(),
+    async spawn(spec) {
+      if (isDead) return never;
+      const process = spawnPlain(spec, options.workspace, clock);
+      processes.set(process.pid, process);
+      running.add(process.pid);
+      store.note({ kind: "spawn" });
+      void process.exited.then(() => {
+        running.delete(process.pid);
+        processes.delete(process.pid);
+        store.note({ kind: "exit" });
+      });
+      return process;
+    },
+    commit: (commit) => write(() => store.commit(commit)),
+    emit: async (...events) => {
+      await write(() => store.commit({ events }));
+    },
+    openCall: (intent) => write(() => store.openCall(intent, epoch)),
+    closeCall: (callId, outcome) => write(() => store.closeCall(callId, outcome)),
+    takeMessages: async () => {
+      if (isDead) return never;
+      store.checkEpoch(epoch);
+      return store.hasMessages ? write(() => store.takeMessages()) : [];
+    },
+    recordActivity: () => undefined,
+  };
+  return {
+    context,
+    died,
+    running,
+    stop(kind) {
+      if (kind === "lost") store.epoch++;
+      controller.abort(stopWith(kind));
+    },
+  };
+}
+
+function noteWrites(files: WorkspaceFiles, store: MemoryStore): WorkspaceFiles {
+  return {
+    read: (path, options) => files.read(path, options),
+    list: (path, options) => files.list(path, options),
+    search: (pattern, options) => files.search(pattern, options),
+    async write(path, bytes) {
+      const action = await files.write(path, bytes);
+      store.note({ kind: "write" });
+      return action;
+    },
+  };
+}
+
+/** A process group of its own; what is left of it is killed when its leader ends. */
+function spawnPlain(spec: SpawnSpec, workspace: string, clock: Clock): CustodyProcess {
+  const child = spawn(spec.command, spec.args, {
+    cwd: workspace,
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const pid = child.pid ?? 0;
+  let isStopped = false;
+  let isTimedOut = false;
+  const timer =
+    spec.timeoutMs === undefined
+      ? null
+      : clock.setTimer(() => {
+          isTimedOut = true;
+          killGroup(pid);
+        }, spec.timeoutMs);
+  const exited = new Promise<CustodyExit>((resolve) => {
+    child.once("exit", (code, signal) => {
+      timer?.cancel();
+      killGroup(pid);
+      resolve({ code, signal, timedOut: isTimedOut, stopped: isStopped });
+    });
+  });
+  return {
+    pid,
+    stdout: child.stdout,
+    stderr: child.stderr,
+    stdin: null,
+    exited,
+    stop() {
+      isStopped = true;
+      killGroup(pid);
+      return exited;
+    },
+  };
+}
+
+function killGroup(pid: number): void {
+  try {
+    process.kill(-pid, "SIGKILL");
+  } catch {
+    // It has ended already.
+  }
+}

@@ -1,0 +1,206 @@
+import { randomUUID } from "node:crypto";
+import { AttemptStopped } from "../../../src/core/attempt.ts";
+import type {
+  CallIntent,
+  CallOutcome,
+  Checkpoint,
+  Commit,
+  InboxMessage,
+  LedgerCall,
+  StepRecord,
+} from "../../../src/core/attempt.ts";
+import { StintError } from "../../../src/core/error.ts";
+import {
+  EMPTY_STATS,
+  encodeEvent,
+  type NewEvent,
+  type SessionEventType,
+  type SessionStats,
+} from "../../../src/core/event.ts";
+import { addStats } from "../../../src/core/fold.ts";
+import { type Json, type JsonObject, toStorable } from "../../../src/core/json.ts";
+
+/** What happened, in the order in which it became durable or took effect. */
+export interface Note {
+  readonly kind:
+    | "beginStep"
+    | "finishStep"
+    | "openCall"
+    | "closeCall"
+    | "emit"
+    | "takeMessages"
+    | "spawn"
+    | "exit"
+    | "write";
+  readonly callId?: string;
+}
+
+export interface StoredEvent {
+  readonly type: SessionEventType;
+  readonly data: JsonObject;
+}
+
+interface Message {
+  readonly id: string;
+  readonly text: string;
+  isTaken: boolean;
+  isDelivered: boolean;
+}
+
+/** What survives a crash: plain arrays under the contract of the store. */
+export class MemoryStore {
+  readonly sessionId = randomUUID();
+  readonly events: StoredEvent[] = [];
+  readonly steps: StepRecord[] = [];
+  readonly calls: LedgerCall[] = [];
+  readonly notes: Note[] = [];
+  readonly #inbox: Message[] = [];
+  readonly #listeners = new Set<() => void>();
+  epoch = 1;
+
+  /** Durable writes so far. */
+  get writes(): number {
+    return this.notes.filter(({ kind }) => !["spawn", "exit", "write"].includes(kind)).length;
+  }
+
+  get hasMessages(): boolean {
+    return this.#inbox.some(({ isTaken }) => !isTaken);
+  }
+
+  get stats(): SessionStats {
+    return this.events.reduce((stats, { type, data }) => addStats(stats, type, data), EMPTY_STATS);
+  }
+
+  /** The events of one type, with their payloads. */
+  dataOf(type: SessionEventType): JsonObject[] {
+    return this.events.filter((event) => event.type === type).map(({ data }) => data);
+  }
+
+  sendMessage(text: string): string {
+    const id = randomUUID();
+    this.#inbox.push({ id, text, isTaken: false, isDelivered: false });
+    return id;
+  }
+
+  note(note: Note): void {
+    this.notes.push(note);
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** Resolves when the condition holds; looks after each note. */
+  until(condition: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const check = (): void => {
+        if (!condition()) return;
+        this.#listeners.delete(check);
+        resolve();
+      };
+      this.#listeners.add(check);
+      check();
+    });
+  }
+
+  checkpoint(): Checkpoint {
+    const waiting = this.#inbox.filter(({ isTaken, isDelivered }) => isTaken && !isDelivered);
+    return structuredClone({
+      steps: this.steps,
+      calls: this.calls,
+      agentSessionId: null,
+      undelivered: waiting.map(({ id, text }) => ({ id, text, possibleDuplicate: false })),
+    });
+  }
+
+  /** @throws {stale_epoch} for an epoch that is no longer the session's. */
+  checkEpoch(epoch: number): void {
+    if (epoch === this.epoch) return;
+    throw new StintError("stale_epoch", `epoch ${epoch} is not ${this.epoch}`);
+  }
+
+  commit(commit: Commit): number {
+    const encoded = (commit.events ?? []).map(encode);
+    const { beginStep, finishStep } = commit;
+    if (beginStep) {
+      const { iteration, inputs, inboxDelivered } = beginStep;
+      const known = this.steps.findIndex((step) => step.iteration === iteration);
+      if (known !== -1 && this.steps[known]?.response !== null) throw new Error("step is finished");
+      const step = { iteration, inputs, response: null, usage: null };
+      if (known === -1) this.steps.push(step);
+      else expectSame(this.steps[known]?.inputs, inputs);
+      for (const message of this.#inbox) {
+        if (!inboxDelivered.includes(message.id)) continue;
+        if (!message.isTaken || message.isDelivered) throw new Error("message delivered twice");
+        message.isDelivered = true;
+      }
+    }
+    if (finishStep) {
+      const { iteration, response, usage } = finishStep;
+      const place = this.steps.findIndex((step) => step.iteration === iteration);
+      const step = this.steps[place];
+      if (step === undefined || step.response !== null) throw new Error("step is not begun");
+      this.steps[place] = { ...step, response: store(response), usage };
+    }
+    this.events.push(...encoded);
+    this.note({ kind: beginStep ? "beginStep" : finishStep ? "finishStep" : "emit" });
+    return this.events.length;
+  }
+
+  openCall(intent: CallIntent, epoch: number): string {
+    const { iteration, ordinal } = intent;
+    if (this.calls.some((call) => call.iteration === iteration && call.ordinal === ordinal)) {
+      throw new Error("call is in the ledger already");
+    }
+    const callId = randomUUID();
+    const input = store(intent.input) as JsonObject;
+    this.calls.push({
+      ...intent,
+      input,
+      callId,
+      status: "open",
+      epoch,
+      result: null,
+      isError: false,
+    });
+    this.note({ kind: "openCall", callId });
+    return callId;
+  }
+
+  closeCall(callId: string, outcome: CallOutcome): void {
+    const encoded = outcome.events.map(encode);
+    const place = this.calls.findIndex((call) => call.callId === callId);
+    const call = this.calls[place];
+    if (call === undefined || call.status !== "open") throw new Error("call is not open");
+    const { status, result, isError } = outcome;
+    this.calls[place] = { ...call, status, result: store(result), isError };
+    this.events.push(...encoded);
+    this.note({ kind: "closeCall", callId });
+  }
+
+  takeMessages(): InboxMessage[] {
+    const waiting = this.#inbox.filter(({ isTaken }) => !isTaken);
+    if (waiting.length === 0) return [];
+    for (const message of waiting) message.isTaken = true;
+    const events = waiting.map(({ text }) => encode({ type: "user_message", data: { text } }));
+    this.events.push(...events);
+    this.note({ kind: "takeMessages" });
+    return waiting.map(({ id, text }) => ({ id, text, possibleDuplicate: false }));
+  }
+}
+
+/** The reason with which an attempt of this kind is stopped. */
+export function stopWith(kind: AttemptStopped["request"]["kind"]): AttemptStopped {
+  return new AttemptStopped({ kind, message: `told to ${kind}` });
+}
+
+function encode(event: NewEvent): StoredEvent {
+  const { type, json } = encodeEvent(event);
+  return { type, data: JSON.parse(json) as JsonObject };
+}
+
+/** As a database keeps it. */
+function store(value: Json): Json {
+  return JSON.parse(JSON.stringify(toStorable(value))) as Json;
+}
+
+function expectSame(before: unknown, now: unknown): void {
+  if (JSON.stringify(before) !== JSON.stringify(now)) throw new Error("inputs differ from before");
+}
