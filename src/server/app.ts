@@ -5,6 +5,7 @@ import { StintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
 import type { MetricsRegistry } from "../core/metrics.ts";
 import { createOwnerAuthenticator, type Authenticator } from "./auth.ts";
+import { addCommandRoutes } from "./command-routes.ts";
 import { addEventRoutes } from "./event-routes.ts";
 import { listenForRequests, type ListeningServer, type ListenOptions } from "./listen.ts";
 import { addDescription } from "./description.ts";
@@ -67,6 +68,7 @@ export function createServer(options: ServerOptions): StintServer {
   });
   const routes = new RouteTable(app, options.authenticator ?? createOwnerAuthenticator(token));
   addSessionRoutes(routes, options);
+  addCommandRoutes(routes, options);
   addEventRoutes(routes, { ...options, streams });
   addOperatingRoutes(routes, { ...options, isClosing: () => state.isClosing });
   addDescription(routes, version);

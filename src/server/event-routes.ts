@@ -10,12 +10,11 @@ import { isTerminal } from "../core/state.ts";
 import type { EventRow, Store, Viewer } from "../core/store.ts";
 import { toEventJson } from "./event-json.ts";
 import { LogReader, type LogSource } from "./log-reader.ts";
-import { checkNames } from "./name-list.ts";
-import { answerJson, type AppContext, type RouteTable } from "./route.ts";
+import { answerJson, type AppContext, type AppEnv, type RouteTable } from "./route.ts";
 import { eventListSchema } from "./schema.ts";
-import { findSession, sessionIdParams } from "./session-id.ts";
+import { findRequested, sessionIdParams } from "./session-id.ts";
 import type { StreamPool } from "./stream-pool.ts";
-import { checkInput } from "./validation.ts";
+import { checkInput, checkNames } from "./validation.ts";
 
 /** What the routes of events need. */
 export interface EventRouteOptions {
@@ -95,7 +94,7 @@ async function answerPage(
   viewer: Viewer,
   { store }: EventRouteOptions,
 ): Promise<Response> {
-  const session = await findSession(store, c.req.param("id") ?? "", viewer);
+  const session = await findRequested(c, store, viewer);
   const query = checkInput(eventQuery, c.req.query(), "query");
   const types = checkNames("type", query.type, SESSION_EVENT_TYPES);
   const source = { store, sessionId: session.id, viewer, ...(types && { types }) };
@@ -137,7 +136,7 @@ async function answerStream(
   viewer: Viewer,
   { store, clock, logger, streams }: EventRouteOptions,
 ): Promise<Response> {
-  const session = await findSession(store, c.req.param("id") ?? "", viewer);
+  const session = await findRequested(c, store, viewer);
   const cursor = checkCursor(session, c.req.header("last-event-id") || c.req.query("after"));
   // EventSource reconnects for ever, unless it is told that nothing will come.
   if (isTerminal(session.status) && cursor >= session.lastSeq) return c.body(null, 204);
@@ -154,7 +153,11 @@ async function answerStream(
     sessionId: session.id,
     viewer,
     after: cursor,
-    disconnect: () => c.env.outgoing?.destroy(),
+    disconnect: () => {
+      // Called directly, without a connection, an application has no environment at all.
+      const env = c.env as AppEnv["Bindings"] | undefined;
+      env?.outgoing?.destroy();
+    },
   });
   return c.body(stream.body, 200, headers);
 }

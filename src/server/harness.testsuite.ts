@@ -41,6 +41,11 @@ export class ManualClock implements Clock {
     return this.#timers.size;
   }
 
+  /** Whether a timer is set that goes off after this time. */
+  isSet(delayMs: number): boolean {
+    return [...this.#timers].some(({ at }) => at === this.#now + delayMs);
+  }
+
   advance(durationMs: number): void {
     this.#now += durationMs;
     for (const timer of [...this.#timers]) {

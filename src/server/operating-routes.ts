@@ -1,5 +1,5 @@
 /** The routes for those who run Stint. */
-import type { Clock } from "../core/clock.ts";
+import { delay, type Clock } from "../core/clock.ts";
 import { StintError, toStintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
 import type { MetricsRegistry } from "../core/metrics.ts";
@@ -134,15 +134,7 @@ function addHealth(routes: RouteTable, options: OperatingRouteOptions): void {
 
 async function assertReady({ store, clock, isClosing }: OperatingRouteOptions): Promise<void> {
   if (isClosing()) throw new StintError("overloaded", "the server is shutting down");
-  let stopTimer = (): void => undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    const timer = clock.setTimer(() => {
-      reject(
-        new StintError("database_unavailable", `no answer from the database in ${READY_MS_MAX} ms`),
-      );
-    }, READY_MS_MAX);
-    stopTimer = () => timer.cancel();
-  });
+  const { promise: tooLate, cancel } = startDeadline(clock);
   try {
     await Promise.race([store.ping(), tooLate]);
   } catch (error) {
@@ -150,6 +142,16 @@ async function assertReady({ store, clock, isClosing }: OperatingRouteOptions): 
     if (code !== "internal") throw error;
     throw new StintError("database_unavailable", message, { cause: error });
   } finally {
-    stopTimer();
+    cancel();
   }
+}
+
+function startDeadline(clock: Clock): { promise: Promise<never>; cancel: () => void } {
+  const stop = new AbortController();
+  const promise = delay(clock, READY_MS_MAX, stop.signal).then((): never => {
+    throw new StintError("database_unavailable", `no answer in ${READY_MS_MAX} ms`);
+  });
+  // Nobody waits for a deadline that was called off.
+  promise.catch(() => undefined);
+  return { promise, cancel: () => stop.abort() };
 }

@@ -3,7 +3,7 @@
  * route can exist undescribed or without a decision about its callers.
  */
 import type { HttpBindings } from "@hono/node-server";
-import { OpenAPIHono, type RouteConfig, type z } from "@hono/zod-openapi";
+import type { OpenAPIHono, RouteConfig, z } from "@hono/zod-openapi";
 import type { Context, Handler } from "hono";
 import { ERRORS, StintError, type ErrorCode } from "../core/error.ts";
 import type { Viewer } from "../core/store.ts";

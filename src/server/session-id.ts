@@ -2,6 +2,7 @@ import { z } from "@hono/zod-openapi";
 import { StintError } from "../core/error.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { Store, Viewer } from "../core/store.ts";
+import type { AppContext } from "./route.ts";
 import { shortenName } from "./validation.ts";
 
 /** Fewest hexadecimal characters that stand for a session. */
@@ -18,11 +19,20 @@ export const sessionIdParams = z.object({
   }),
 });
 
+/** Finds the session that a route's path names. @throws {session_not_found} {id_ambiguous} */
+export function findRequested(
+  c: AppContext,
+  store: Pick<Store, "getSession" | "listSessions">,
+  viewer: Viewer,
+): Promise<SessionSnapshot> {
+  return findSession(store, c.req.param("id") ?? "", viewer);
+}
+
 /**
  * Finds the session that an id or the beginning of one stands for, as this viewer sees it.
  * @throws {session_not_found} also when it is another user's. @throws {id_ambiguous}
  */
-export async function findSession(
+async function findSession(
   store: Pick<Store, "getSession" | "listSessions">,
   given: string,
   viewer: Viewer,

@@ -1,7 +1,6 @@
-/** The routes that create, show, list, command and delete sessions. */
+/** The routes that create, show and list sessions and show their changes. */
 import { z } from "@hono/zod-openapi";
 import { StintError } from "../core/error.ts";
-import type { SessionSnapshot } from "../core/session.ts";
 import { SESSION_STATES, type SessionState } from "../core/state.ts";
 import type { SessionQuery, Store, Viewer } from "../core/store.ts";
 import type { WorkspaceReader } from "../core/workspace-reader.ts";
@@ -9,7 +8,6 @@ import { readBody } from "./request-body.ts";
 import { answerJson, type AppContext, type RouteTable } from "./route.ts";
 import { diffSchema, sessionListSchema, sessionSchema } from "./schema.ts";
 import {
-  checkPrompt,
   hashRequest,
   prepareSession,
   SESSION_BYTES_MAX,
@@ -17,21 +15,15 @@ import {
   sessionRequestSchema,
   type SessionFactory,
 } from "./session-creation.ts";
-import { findSession, sessionIdParams } from "./session-id.ts";
+import { findRequested, sessionIdParams } from "./session-id.ts";
 import { toSessionJson } from "./session-json.ts";
-import { checkInput, invalidField } from "./validation.ts";
-import { checkNames } from "./name-list.ts";
+import { checkInput, checkNames, invalidField } from "./validation.ts";
 
 /** What the routes of sessions need. */
 export interface SessionRouteOptions extends SessionFactory {
   readonly store: Store;
   readonly diffs?: WorkspaceReader;
 }
-
-/** Largest body of a message: every byte of its text may be escaped. */
-const MESSAGE_BYTES_MAX = 2_097_152;
-
-const messageSchema = z.strictObject({ text: z.string() }).openapi("MessageRequest");
 
 const listQuery = z.strictObject({
   status: z
@@ -51,13 +43,11 @@ const diffQuery = z.strictObject({ from: snapshotId, to: snapshotId });
 
 const byId = { params: sessionIdParams };
 const anId = ["session_not_found", "id_ambiguous"] as const;
-const aSession = { 200: answerJson("The session.", sessionSchema) };
 
 /** Adds the routes of sessions. */
 export function addSessionRoutes(routes: RouteTable, options: SessionRouteOptions): void {
   addCreation(routes, options);
   addReads(routes, options);
-  addCommands(routes, options);
   addDiff(routes, options);
 }
 
@@ -142,11 +132,10 @@ function addReads(routes: RouteTable, { store }: SessionRouteOptions): void {
       tag: "sessions",
       summary: "Shows a session.",
       request: byId,
-      answers: aSession,
+      answers: { 200: answerJson("The session.", sessionSchema) },
       errors: anId,
     },
-    async (c, viewer) =>
-      c.json(toSessionJson(await findSession(store, c.req.param("id") ?? "", viewer))),
+    async (c, viewer) => c.json(toSessionJson(await findRequested(c, store, viewer))),
   );
 }
 
@@ -159,103 +148,6 @@ function readListQuery(c: AppContext): SessionQuery {
     ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
     ...(query.limit === undefined ? {} : { limit: query.limit }),
   };
-}
-
-function addCommands(routes: RouteTable, { store, clock }: SessionRouteOptions): void {
-  const add = (
-    name: "pause" | "resume" | "cancel",
-    summary: string,
-    refusal: "illegal_transition" | "session_terminal",
-    act: (id: string) => Promise<SessionSnapshot>,
-  ): void =>
-    routes.add(
-      {
-        method: "post",
-        path: `/v1/sessions/{id}/${name}`,
-        access: "viewer",
-        tag: "sessions",
-        summary,
-        request: byId,
-        answers: {
-          ...aSession,
-          202: answerJson("The session, still active; its agent has been told.", sessionSchema),
-        },
-        errors: [...anId, refusal],
-      },
-      async (c, viewer) => {
-        const { id } = await findSession(store, c.req.param("id") ?? "", viewer);
-        const session = await act(id);
-        return c.json(toSessionJson(session), session.status === "active" ? 202 : 200);
-      },
-    );
-  add("pause", "Pauses a session until it is resumed.", "illegal_transition", (id) =>
-    store.pauseSession(id),
-  );
-  add("resume", "Makes a paused session claimable.", "illegal_transition", (id) =>
-    store.resumeSession(id),
-  );
-  add("cancel", "Ends a session.", "session_terminal", (id) => store.cancelSession(id));
-  addMessages(routes, { store, clock });
-  addDeletion(routes, store);
-}
-
-function addMessages(
-  routes: RouteTable,
-  { store, clock }: Pick<SessionRouteOptions, "store" | "clock">,
-): void {
-  routes.add(
-    {
-      method: "post",
-      path: "/v1/sessions/{id}/messages",
-      access: "viewer",
-      tag: "sessions",
-      summary: "Sends a message to the agent of a session.",
-      request: {
-        ...byId,
-        body: { required: true, content: { "application/json": { schema: messageSchema } } },
-      },
-      answers: { 202: answerJson("The session; the message is stored.", sessionSchema) },
-      errors: [
-        ...anId,
-        "prompt_empty",
-        "prompt_too_large",
-        "payload_too_large",
-        "session_terminal",
-        "inbox_full",
-      ],
-    },
-    async (c, viewer) => {
-      const session = await findSession(store, c.req.param("id") ?? "", viewer);
-      const body = await readBody(c, messageSchema, MESSAGE_BYTES_MAX);
-      const message = {
-        id: clock.newId(),
-        sessionId: session.id,
-        userId: viewer.userId,
-        text: checkPrompt(body.text, "text"),
-      };
-      return c.json(toSessionJson(await store.sendMessage(message)), 202);
-    },
-  );
-}
-
-function addDeletion(routes: RouteTable, store: Store): void {
-  routes.add(
-    {
-      method: "delete",
-      path: "/v1/sessions/{id}",
-      access: "viewer",
-      tag: "sessions",
-      summary: "Deletes a finished session and all that belongs to it.",
-      request: byId,
-      answers: { 204: { description: "It is gone." } },
-      errors: [...anId, "session_not_terminal"],
-    },
-    async (c, viewer) => {
-      const { id } = await findSession(store, c.req.param("id") ?? "", viewer);
-      await store.deleteSession(id);
-      return c.body(null, 204);
-    },
-  );
 }
 
 function addDiff(routes: RouteTable, { store, diffs }: SessionRouteOptions): void {
@@ -271,7 +163,7 @@ function addDiff(routes: RouteTable, { store, diffs }: SessionRouteOptions): voi
       errors: [...anId, "workspace_gone"],
     },
     async (c, viewer) => {
-      const session = await findSession(store, c.req.param("id") ?? "", viewer);
+      const session = await findRequested(c, store, viewer);
       const { from, to } = checkInput(diffQuery, c.req.query(), "query");
       if (diffs === undefined) {
         throw new StintError("workspace_gone", "this server has no workspaces");

@@ -1,0 +1,144 @@
+/** The routes that command a session. Each reads it first as its viewer, who may not see it. */
+import { z } from "@hono/zod-openapi";
+import type { Clock } from "../core/clock.ts";
+import type { ErrorCode } from "../core/error.ts";
+import type { SessionSnapshot } from "../core/session.ts";
+import type { Store } from "../core/store.ts";
+import { readBody } from "./request-body.ts";
+import { answerJson, type RouteTable } from "./route.ts";
+import { sessionSchema } from "./schema.ts";
+import { checkPrompt } from "./session-creation.ts";
+import { findRequested, sessionIdParams } from "./session-id.ts";
+import { toSessionJson } from "./session-json.ts";
+
+/** What the routes of commands need. */
+export interface CommandRouteOptions {
+  readonly store: Store;
+  readonly clock: Clock;
+}
+
+interface Command {
+  readonly name: "pause" | "resume" | "cancel";
+  readonly summary: string;
+  readonly refusal: ErrorCode;
+  readonly act: (store: Store, id: string) => Promise<SessionSnapshot>;
+}
+
+const COMMANDS: readonly Command[] = [
+  {
+    name: "pause",
+    summary: "Pauses a session until it is resumed.",
+    refusal: "illegal_transition",
+    act: (store, id) => store.pauseSession(id),
+  },
+  {
+    name: "resume",
+    summary: "Makes a paused session claimable.",
+    refusal: "illegal_transition",
+    act: (store, id) => store.resumeSession(id),
+  },
+  {
+    name: "cancel",
+    summary: "Ends a session.",
+    refusal: "session_terminal",
+    act: (store, id) => store.cancelSession(id),
+  },
+];
+
+/** Largest body of a message: every byte of its text may be escaped. */
+const MESSAGE_BYTES_MAX = 2_097_152;
+
+const messageSchema = z.strictObject({ text: z.string() }).openapi("MessageRequest");
+
+const byId = { params: sessionIdParams };
+const anId = ["session_not_found", "id_ambiguous"] as const;
+
+/** Adds the routes of commands. */
+export function addCommandRoutes(routes: RouteTable, options: CommandRouteOptions): void {
+  for (const command of COMMANDS) addCommand(routes, options, command);
+  addMessages(routes, options);
+  addDeletion(routes, options);
+}
+
+function addCommand(
+  routes: RouteTable,
+  { store }: CommandRouteOptions,
+  { name, summary, refusal, act }: Command,
+): void {
+  routes.add(
+    {
+      method: "post",
+      path: `/v1/sessions/{id}/${name}`,
+      access: "viewer",
+      tag: "sessions",
+      summary,
+      request: byId,
+      answers: {
+        200: answerJson("The session; it is done.", sessionSchema),
+        202: answerJson("The session, active yet; its agent is being told.", sessionSchema),
+      },
+      errors: [...anId, refusal],
+    },
+    async (c, viewer) => {
+      const { id } = await findRequested(c, store, viewer);
+      const session = await act(store, id);
+      return c.json(toSessionJson(session), session.status === "active" ? 202 : 200);
+    },
+  );
+}
+
+function addMessages(routes: RouteTable, { store, clock }: CommandRouteOptions): void {
+  routes.add(
+    {
+      method: "post",
+      path: "/v1/sessions/{id}/messages",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Sends a message to the agent of a session.",
+      request: {
+        ...byId,
+        body: { required: true, content: { "application/json": { schema: messageSchema } } },
+      },
+      answers: { 202: answerJson("The session; the message is stored.", sessionSchema) },
+      errors: [
+        ...anId,
+        "prompt_empty",
+        "prompt_too_large",
+        "payload_too_large",
+        "session_terminal",
+        "inbox_full",
+      ],
+    },
+    async (c, viewer) => {
+      const session = await findRequested(c, store, viewer);
+      const body = await readBody(c, messageSchema, MESSAGE_BYTES_MAX);
+      const message = {
+        id: clock.newId(),
+        sessionId: session.id,
+        userId: viewer.userId,
+        text: checkPrompt(body.text, "text"),
+      };
+      return c.json(toSessionJson(await store.sendMessage(message)), 202);
+    },
+  );
+}
+
+function addDeletion(routes: RouteTable, { store }: CommandRouteOptions): void {
+  routes.add(
+    {
+      method: "delete",
+      path: "/v1/sessions/{id}",
+      access: "viewer",
+      tag: "sessions",
+      summary: "Deletes a finished session and all that belongs to it.",
+      request: byId,
+      answers: { 204: { description: "It is gone." } },
+      errors: [...anId, "session_not_terminal"],
+    },
+    async (c, viewer) => {
+      const { id } = await findRequested(c, store, viewer);
+      await store.deleteSession(id);
+      return c.body(null, 204);
+    },
+  );
+}
