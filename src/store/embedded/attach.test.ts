@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import pg from "pg";
+import { Client } from "pg";
 import { afterEach, describe, expect, it } from "vitest";
 import { listClusterProcesses, readPostmasterFile } from "./cluster-processes.ts";
 import {
@@ -53,7 +53,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
     expect(await runSql(second.url, READ)).toEqual(KEPT);
   });
 
-  it("keeps its files to itself, hides them from git and shows the password to no process list", async () => {
+  it("keeps its files and its password to itself", async () => {
     const folder = makeFolder();
     const { url } = await folder.attach();
     const password = new URL(url).password;
@@ -65,7 +65,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
         expect(readFileSync(`/proc/${pid}/${part}`, "latin1")).not.toContain(password);
       }
     }
-    const stranger = new pg.Client(url.replace(password, "wrong"));
+    const stranger = new Client(url.replace(password, "wrong"));
     await expect(stranger.connect()).rejects.toMatchObject({ code: "28P01" });
   });
 
@@ -95,7 +95,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
     const { url, onLost } = await folder.attach();
     let isLost = false;
     onLost(() => (isLost = true));
-    const client = new pg.Client(url);
+    const client = new Client(url);
     await client.connect();
     const query = client.query("select pg_sleep(1.5), 'done' as answer");
     await starter.kill();
@@ -161,7 +161,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
     expect(await runSql(second.url, READ)).toEqual(KEPT);
   });
 
-  it("replaces a Postgres that outlived its supervisor where there is no death signal", async () => {
+  it("replaces a Postgres that outlived its supervisor for lack of a death signal", async () => {
     const folder = makeFolder();
     const first = await folder.attach({ probe: { hasSetpriv: false } });
     await runSql(first.url, WRITE);
@@ -266,6 +266,21 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
     const file = join(folder.folder.clusterDir, "postmaster.pid");
     writeFileSync(file, `${process.pid}\n/elsewhere\n1\n5432\n\n127.0.0.1\n 1 1\nready\n`);
     expect(await folder.attach()).toMatchObject({ started: true });
+  });
+
+  it("says so when the supervisor does not answer, instead of waiting for ever", async () => {
+    const folder = makeFolder();
+    await folder.attach();
+    const supervisor = folder.supervisorPid();
+    process.kill(supervisor, "SIGSTOP");
+    try {
+      await expect(folder.attach()).rejects.toMatchObject({
+        code: "database_unavailable",
+        message: "The supervisor of Postgres does not answer",
+      });
+    } finally {
+      process.kill(supervisor, "SIGCONT");
+    }
   });
 
   it("says so when a newer Postgres made the data", async () => {

@@ -1,6 +1,6 @@
 import { resolve } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import pg from "pg";
+import { Client } from "pg";
 import { StintError } from "../../core/error.ts";
 import { readSystemIdentifier } from "./cluster.ts";
 import {
@@ -140,7 +140,7 @@ async function verifyLink(folder: DataFolder, link: SupervisorLink): Promise<boo
 }
 
 async function readServedIdentifier(url: string): Promise<string> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
+  const client = new Client({ connectionString: url, connectionTimeoutMillis: 5_000 });
   client.on("error", () => {
     // The query below fails with it.
   });

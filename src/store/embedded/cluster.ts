@@ -60,7 +60,7 @@ export function readClusterVersion(folder: DataFolder): number | undefined {
   });
 }
 
-/** The number that Postgres gave this cluster when it was made. It names the data, not the place. */
+/** The number that Postgres gave the data at birth: copies and moves keep it. */
 export function readSystemIdentifier(folder: DataFolder): string {
   const fd = openSync(join(folder.clusterDir, "global", "pg_control"), "r");
   try {

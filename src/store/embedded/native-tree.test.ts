@@ -46,7 +46,7 @@ it("makes no link outside the package", () => {
   expect(existsSync(join(parent, "outside"))).toBe(false);
 });
 
-it("copies the package whole and readable by everybody, and mends a copy with missing files", () => {
+it("copies the package whole, readable by everybody, and mends a broken copy", () => {
   const base = join(parent, "base");
   const copy = copyNativeTree(nativeDir, base);
   expect(statSync(join(copy, "bin", "postgres")).mode & 0o777).toBe(0o755);

@@ -55,7 +55,7 @@ export function sendMessage(socket: Socket, message: SupervisorMessage | HelloMe
   if (socket.writable) socket.write(`${JSON.stringify(message)}\n`);
 }
 
-/** Calls `onMessage` for every line that is a JSON object; a peer that sends other things is cut off. */
+/** Calls `onMessage` for every line that is a JSON object; other lines end the conversation. */
 export function readMessages(
   socket: Socket,
   onMessage: (message: { kind?: unknown }) => void,

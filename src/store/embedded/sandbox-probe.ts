@@ -18,7 +18,7 @@ export interface SandboxProbe {
   readonly hasSetpriv: boolean;
   /** `unshare` can give a process another user id in a namespace of its own. */
   readonly hasUserNamespaces: boolean;
-  /** The `native` folder of the npm package for this platform, or null where it is not installed. */
+  /** The `native` folder of the npm package for this platform; null where it is missing. */
   readonly nativeDir: string | null;
   /** Folders with Postgres programs of the system, best first. */
   readonly systemBinDirs: readonly string[];

@@ -38,7 +38,7 @@ export function openSocketAddress(folder: DataFolder): SocketAddress {
   };
 }
 
-/** The socket of a folder whose path is too long, in a folder of this user that nobody else writes. */
+/** A folder that only this user writes, for the sockets of data folders with long paths. */
 function openPrivateFolder(): string {
   const uid = process.getuid?.() ?? 0;
   const path = `/tmp/stint-${uid}`;

@@ -168,11 +168,13 @@ export class Supervision {
   /** Waits until Postgres is to be stopped (true) or has ended by itself (false). */
   async #isUnwanted(postmaster: Postmaster): Promise<boolean> {
     let hasEnded = false;
-    void postmaster.ended.then(() => {
+    const watchEnd = async (): Promise<void> => {
+      await postmaster.ended;
       hasEnded = true;
       this.#postmaster = undefined;
       this.#wake();
-    });
+    };
+    void watchEnd();
     while (!hasEnded && !this.#isEnding) {
       const isIdle = this.#holders.size === 0;
       const isLapsed = await this.#sleep(isIdle ? this.#stopDelayMs : undefined);

@@ -11,7 +11,9 @@ import {
 } from "./protocol.ts";
 import { openSocketAddress } from "./socket-address.ts";
 
-const FIRST_MESSAGE_TIMEOUT_MS = 10_000;
+/** A supervisor greets at once; a later step may be the recovery after a crash. */
+const GREETING_TIMEOUT_MS = 10_000;
+const STEP_TIMEOUT_MS = 150_000;
 
 /** Our hold on a supervisor whose Postgres accepts connections. */
 export interface SupervisorLink {
@@ -70,7 +72,9 @@ function connectToSupervisor(folder: DataFolder): Promise<Socket | undefined> {
 
 function waitUntilReady(socket: Socket, options: LinkOptions): Promise<ReadyMessage | undefined> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(describeSilence()), FIRST_MESSAGE_TIMEOUT_MS);
+    const expectMessage = (withinMs: number) =>
+      setTimeout(() => reject(describeSilence()), withinMs);
+    let timer = expectMessage(GREETING_TIMEOUT_MS);
     socket.once("close", () => {
       clearTimeout(timer);
       resolve(undefined);
@@ -79,7 +83,10 @@ function waitUntilReady(socket: Socket, options: LinkOptions): Promise<ReadyMess
     readMessages(socket, (message) => {
       clearTimeout(timer);
       if (message.kind === "failed") reject(decodeFailure(message as FailedMessage));
-      if (message.kind === "progress" && ready === undefined) options.onProgress(readStep(message));
+      if (message.kind === "progress" && ready === undefined) {
+        timer = expectMessage(STEP_TIMEOUT_MS);
+        options.onProgress(readStep(message));
+      }
       if (message.kind !== "ready") return;
       const { port, protocol } = message as ReadyMessage;
       if (protocol !== PROTOCOL_VERSION) return reject(describeOtherVersion());
@@ -113,7 +120,7 @@ function describeLink(socket: Socket, ready: ReadyMessage): SupervisorLink {
     if (socket.closed) resolve();
     socket.once("close", resolve);
   });
-  void closed.then(() => {
+  socket.once("close", () => {
     if (!isReleased) for (const listener of listeners.splice(0)) listener();
   });
   // A forgotten hold does not keep the process alive; its end gives it up.

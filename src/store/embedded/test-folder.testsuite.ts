@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import pg from "pg";
+import { Client, type QueryResult } from "pg";
 import { type AttachOptions, attachEmbeddedPostgres, type EmbeddedPostgres } from "./attach.ts";
 import { listClusterProcesses } from "./cluster-processes.ts";
 import { type DataFolder, describeDataFolder } from "./data-folder.ts";
@@ -117,11 +117,11 @@ export async function waitUntil(what: string, condition: () => boolean): Promise
 
 /** Runs statements on a connection of their own and returns the rows of the last one. */
 export async function runSql(url: unknown, sql: string): Promise<Record<string, unknown>[]> {
-  const client = new pg.Client(String(url));
+  const client = new Client(String(url));
   await client.connect();
   try {
     const results = await client.query(sql);
-    const last = Array.isArray(results) ? (results.at(-1) as pg.QueryResult) : results;
+    const last = Array.isArray(results) ? (results.at(-1) as QueryResult) : results;
     return last.rows as Record<string, unknown>[];
   } finally {
     await client.end();
