@@ -3,11 +3,11 @@ import type { SessionEventType } from "../core/event.ts";
 import type { EventRow, Store, Viewer } from "../core/store.ts";
 
 /** A slice is never longer, however small the events are. */
-const SLICE_ROWS_MAX = 128;
-const SLICE_ROWS_START = 32;
+const SLICE_ROWS_MAX = 64;
+const SLICE_ROWS_START = 8;
 
-/** The size that slices tend to, in characters of payload. */
-const SLICE_CHARS = 524_288;
+/** Characters of payload after which a slice ends; one event may be larger. */
+const SLICE_CHARS_MAX = 524_288;
 
 /** Whose log is read, by whom. */
 export interface LogSource {
@@ -24,8 +24,8 @@ export interface LogSlice {
 }
 
 /**
- * Reads a log forward in slices. The number of events in a slice follows their size, so that what
- * is held at a time stays small whatever an agent has written.
+ * Reads a log forward in slices. What a slice holds is bounded in size, whatever an agent has
+ * written; the number of events asked for follows their size, so that little is read in vain.
  */
 export class LogReader {
   readonly #source: LogSource;
@@ -53,17 +53,21 @@ export class LogReader {
     const query = { after: this.#cursor, limit, ...(types === undefined ? {} : { types }) };
     const rows = await store.readEventRows(sessionId, query, viewer);
     if (types === undefined) assertDense(rows, this.#cursor);
-    this.#cursor = rows.at(-1)?.seq ?? this.#cursor;
-    this.#adapt(rows);
-    return { rows, isFull: rows.length === limit };
+    const kept = rows.slice(0, countFitting(rows));
+    this.#cursor = kept.at(-1)?.seq ?? this.#cursor;
+    this.#sliceRows = Math.min(kept.length < rows.length ? kept.length : limit * 2, SLICE_ROWS_MAX);
+    return { rows: kept, isFull: rows.length === limit || kept.length < rows.length };
   }
+}
 
-  #adapt(rows: readonly EventRow[]): void {
-    const chars = rows.reduce((sum, row) => sum + row.dataJson.length, 0);
-    const fitting = Math.floor((rows.length * SLICE_CHARS) / Math.max(chars, 1));
-    const grown = Math.min(this.#sliceRows * 2, SLICE_ROWS_MAX);
-    this.#sliceRows = Math.max(1, Math.min(grown, Math.max(fitting, 1)));
-  }
+/** How many rows fill a slice: at least one, where there is one. */
+function countFitting(rows: readonly EventRow[]): number {
+  let chars = 0;
+  const end = rows.findIndex((row, index) => {
+    chars += row.dataJson.length;
+    return index > 0 && chars > SLICE_CHARS_MAX;
+  });
+  return end === -1 ? rows.length : end;
 }
 
 /** A reader gets every event or is told that it cannot: never a skip. */

@@ -1,6 +1,6 @@
 /** The routes for those who run Stint. */
 import { delay, type Clock } from "../core/clock.ts";
-import { StintError, toStintError } from "../core/error.ts";
+import { StintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
 import type { MetricsRegistry } from "../core/metrics.ts";
 import { SESSION_STATES } from "../core/state.ts";
@@ -132,15 +132,16 @@ function addHealth(routes: RouteTable, options: OperatingRouteOptions): void {
   );
 }
 
-async function assertReady({ store, clock, isClosing }: OperatingRouteOptions): Promise<void> {
+async function assertReady(options: OperatingRouteOptions): Promise<void> {
+  const { store, clock, logger, isClosing } = options;
   if (isClosing()) throw new StintError("overloaded", "the server is shutting down");
   const { promise: tooLate, cancel } = startDeadline(clock);
   try {
     await Promise.race([store.ping(), tooLate]);
   } catch (error) {
-    const { code, message } = toStintError(error);
-    if (code !== "internal") throw error;
-    throw new StintError("database_unavailable", message, { cause: error });
+    // Anybody may ask; what exactly is wrong is for the log.
+    logger.warn({ err: error }, "Not ready");
+    throw new StintError("database_unavailable", "the database does not answer", { cause: error });
   } finally {
     cancel();
   }

@@ -66,7 +66,7 @@ export const sessionListSchema = z
   .strictObject({ sessions: z.array(sessionSchema), nextCursor: z.string().nullable() })
   .openapi("SessionList");
 
-function describeEvent(type: SessionEventType): z.ZodType {
+function describeEvent(type: SessionEventType) {
   const name = type.replace(/(^|_)(\w)/g, (_, __, letter: string) => letter.toUpperCase());
   return z
     .strictObject({
@@ -80,9 +80,11 @@ function describeEvent(type: SessionEventType): z.ZodType {
     .openapi(`${name}Event`);
 }
 
+type DescribedEvent = ReturnType<typeof describeEvent>;
+
 /** An event as it is sent: one schema for each type. */
 export const eventSchema = z
-  .union(SESSION_EVENT_TYPES.map(describeEvent) as [z.ZodType, z.ZodType])
+  .discriminatedUnion("type", SESSION_EVENT_TYPES.map(describeEvent) as [DescribedEvent])
   .openapi("Event");
 
 /** A page of events in order of seq. */
