@@ -7,7 +7,7 @@ import { z } from "zod";
 import type { ModelWire } from "../../core/model.ts";
 import { parseScript, type Script } from "../../core/script.ts";
 import { bindModel } from "../binding.ts";
-import { ManualClock } from "./manual-clock.testsuite.ts";
+import { ManualClock } from "../../core/manual-clock.ts";
 import { type ScriptedModelServer, startScriptedModelServer } from "./server.ts";
 import { scriptedUsage } from "./turns.ts";
 

@@ -4,7 +4,7 @@ import type { ModelWire } from "../../core/model.ts";
 import { parseScript, type Script } from "../../core/script.ts";
 import { BODY_BYTES_MAX } from "./body.ts";
 import { JOURNAL_EXCHANGES_MAX, JOURNAL_TEXT_CHARS_MAX } from "./journal.ts";
-import { ManualClock } from "./manual-clock.testsuite.ts";
+import { ManualClock } from "../../core/manual-clock.ts";
 import { type ScriptedModelServer, startScriptedModelServer } from "./server.ts";
 
 const PATHS = { anthropic: "/messages", openai: "/chat/completions" } as const;
