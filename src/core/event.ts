@@ -67,10 +67,12 @@ export const EMPTY_STATS: SessionStats = {
 };
 
 const text = z.string();
+/** The bytes of the text field of the same name, where no text can hold them. */
+const bytes = z.base64().optional();
 
 /**
  * Payload schemas by type. Unknown fields are kept. A text field `x` may come as `xBase64` when
- * its bytes are not storable text.
+ * its bytes are not storable text; `…Base64` fields hold base64 with padding.
  */
 export const EVENT_SCHEMAS = {
   state_changed: z.looseObject({
@@ -84,13 +86,18 @@ export const EVENT_SCHEMAS = {
     iteration: count,
     toolsUsed: z.array(text).max(1_000),
     text: text.optional(),
+    textBase64: bytes,
     reasoning: text.optional(),
+    reasoningBase64: bytes,
     usage: tokenUsageSchema.optional(),
   }),
   terminal: z.looseObject({
     command: text.optional(),
+    commandBase64: bytes,
     output: text.optional(),
+    outputBase64: bytes,
     error: text.nullish(),
+    errorBase64: bytes,
     exitCode: z.number().int().nullish(),
     callId: text.optional(),
     /** False for a piece of output while the command runs; true once, with its end. */
@@ -98,22 +105,40 @@ export const EVENT_SCHEMAS = {
     /** Bytes of output that the cap left out; on the final event. */
     omittedBytes: count.optional(),
   }),
-  file_change: z.looseObject({
-    path: text,
-    action: z.enum(["created", "modified", "deleted", "renamed"]),
-    oldPath: text.optional(),
-    diff: text.optional(),
-    diffTruncated: z.boolean().optional(),
-    binary: z.boolean().optional(),
-    callId: text.optional(),
+  file_change: z
+    .looseObject({
+      /** Relative to the workspace; a file name need not be text, hence `pathBase64`. */
+      path: text.optional(),
+      pathBase64: bytes,
+      action: z.enum(["created", "modified", "deleted", "renamed"]),
+      oldPath: text.optional(),
+      oldPathBase64: bytes,
+      diff: text.optional(),
+      diffBase64: bytes,
+      diffTruncated: z.boolean().optional(),
+      binary: z.boolean().optional(),
+      callId: text.optional(),
+    })
+    .refine(({ path, pathBase64 }) => path !== undefined || pathBase64 !== undefined, {
+      message: "a path is needed, as path or pathBase64",
+      path: ["path"],
+    }),
+  completion: z.looseObject({
+    message: text.optional(),
+    messageBase64: bytes,
+    stats: sessionStatsSchema.partial(),
   }),
-  completion: z.looseObject({ message: text.optional(), stats: sessionStatsSchema.partial() }),
   error: z.looseObject({
     code: text,
     message: text.optional(),
+    messageBase64: bytes,
     stats: sessionStatsSchema.partial().optional(),
   }),
-  user_message: z.looseObject({ text: text.optional(), userId: text.nullish() }),
+  user_message: z.looseObject({
+    text: text.optional(),
+    textBase64: bytes,
+    userId: text.nullish(),
+  }),
   permission: z.looseObject({ permissionId: text, status: text }),
   tool: z.looseObject({
     callId: text,
@@ -152,16 +177,20 @@ export interface EncodedEvent {
 
 /**
  * Checks a payload against the schema of its type, makes it storable and serialises it.
- * @throws {event_invalid} naming the field. @throws {event_too_large} over `EVENT_BYTES_MAX`.
+ * @throws {event_invalid} naming the field, also for what JSON has no form for.
+ * @throws {event_too_large} over `EVENT_BYTES_MAX`.
  */
 export function encodeEvent(event: NewEvent): EncodedEvent {
+  if (!isSessionEventType(event.type)) {
+    throw new StintError("event_invalid", `${String(event.type)} is no type of event`);
+  }
   const parsed = EVENT_SCHEMAS[event.type].safeParse(event.data);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const path = issue?.path.join(".") ?? "";
     throw new StintError("event_invalid", `${event.type}: ${path} ${issue?.message ?? "invalid"}`);
   }
-  const json = JSON.stringify(toStorable(parsed.data as Json));
+  const json = serialize(event.type, keepProtoKey(event.data, parsed.data));
   if (Buffer.byteLength(json) > EVENT_BYTES_MAX) {
     throw new StintError(
       "event_too_large",
@@ -169,6 +198,22 @@ export function encodeEvent(event: NewEvent): EncodedEvent {
     );
   }
   return { type: event.type, json };
+}
+
+/** Unknown fields are kept, also one with the name that the schema library leaves out. */
+function keepProtoKey(given: object, parsed: object): object {
+  const key = "__proto__";
+  const field = Object.getOwnPropertyDescriptor(given, key);
+  return field ? Object.defineProperty(parsed, key, field) : parsed;
+}
+
+function serialize(type: SessionEventType, data: object): string {
+  try {
+    return JSON.stringify(toStorable(data as Json));
+  } catch (cause) {
+    // A number of the BigInt kind, or an object that holds itself.
+    throw new StintError("event_invalid", `${type}: ${(cause as Error).message}`, { cause });
+  }
 }
 
 /** Whether a value names an event type. */

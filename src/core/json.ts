@@ -46,8 +46,9 @@ function isSame(text: string, buffer: Buffer): boolean {
 /**
  * Makes a payload storable without losing anything. A string property `x` that a database text
  * cannot hold becomes `xBase64` (its UTF-8 bytes); whatever cannot be carried that way (broken
- * keys, broken strings in arrays, lone surrogates, nesting deeper than `JSON_DEPTH_MAX`) becomes
- * `{ jsonBase64 }`, the base64 of its JSON text, in which such characters are escapes.
+ * keys, broken strings in arrays, lone surrogates, an `x` beside a property that has the name
+ * `xBase64` already, nesting deeper than `JSON_DEPTH_MAX`) becomes `{ jsonBase64 }`, the base64 of
+ * its JSON text, in which such characters are escapes. Numbers that JSON lacks become null.
  */
 export function toStorable(value: Json): Json {
   return makeStorable(value, 0);
@@ -60,18 +61,35 @@ function makeStorable(value: Json, depth: number): Json {
   if (Array.isArray(value)) {
     return (value as readonly Json[]).map((item) => makeStorable(item, depth + 1));
   }
-  const object = value as JsonObject;
-  if (!Object.keys(object).every(isStorableText)) return wrapJson(value);
+  return makeObjectStorable(value as JsonObject, depth);
+}
+
+function makeObjectStorable(object: JsonObject, depth: number): Json {
+  const keys = Object.keys(object);
+  if (!keys.every(isStorableText) || isLikeWrapper(object, keys)) return wrapJson(object);
+  // Without a prototype, so that `__proto__` is a key like any other.
   const stored: Record<string, Json> = Object.create(null) as Record<string, Json>;
-  for (const [key, item] of Object.entries(object)) {
+  for (const key of keys) {
+    const item = object[key];
     if (item === undefined) continue;
-    if (typeof item === "string" && item.includes(NUL) && !LONE_SURROGATE.test(item)) {
-      stored[`${key}Base64`] = Buffer.from(item).toString("base64");
+    const nameOfBytes = `${key}Base64`;
+    if (isTextWithNul(item) && key !== "json" && !Object.hasOwn(object, nameOfBytes)) {
+      stored[nameOfBytes] = Buffer.from(item).toString("base64");
     } else {
       stored[key] = makeStorable(item, depth + 1);
     }
   }
   return stored;
+}
+
+/** Valid Unicode text whose only fault is a NUL: its UTF-8 bytes say all of it. */
+function isTextWithNul(value: Json): value is string {
+  return typeof value === "string" && value.includes(NUL) && !LONE_SURROGATE.test(value);
+}
+
+/** Whether a reader would take an object of somebody's for a wrapper of ours. */
+function isLikeWrapper(object: JsonObject, keys: readonly string[]): boolean {
+  return keys.length === 1 && typeof object["jsonBase64"] === "string";
 }
 
 function wrapJson(value: Json): Json {
@@ -83,9 +101,37 @@ function stringifyDeep(value: Json): string {
   try {
     return JSON.stringify(value);
   } catch (error) {
-    if (error instanceof RangeError) return '"[nested too deeply to be kept]"';
+    if (error instanceof RangeError) return stringifyWithoutStack(value);
     throw error;
   }
+}
+
+/** As `JSON.stringify`, with the work that is left in a list instead of on the stack. */
+function stringifyWithoutStack(root: Json): string {
+  const written: string[] = [];
+  const left: (string | { readonly value: Json | undefined })[] = [{ value: root }];
+  for (let next = left.pop(); next !== undefined; next = left.pop()) {
+    if (typeof next === "string") {
+      written.push(next);
+      continue;
+    }
+    const { value } = next;
+    if (typeof value !== "object" || value === null) {
+      written.push(JSON.stringify(value ?? null));
+      continue;
+    }
+    const isArray = Array.isArray(value);
+    written.push(isArray ? "[" : "{");
+    left.push(isArray ? "]" : "}");
+    const entries = Object.entries(value as JsonObject).filter(
+      ([, item]) => isArray || item !== undefined,
+    );
+    for (const [index, [key, item]] of [...entries.entries()].reverse()) {
+      const comma = index === 0 ? "" : ",";
+      left.push({ value: item }, isArray ? comma : `${comma}${JSON.stringify(key)}:`);
+    }
+  }
+  return written.join("");
 }
 
 /** Cuts text to at most `bytesMax` bytes of UTF-8 without splitting a character. */
