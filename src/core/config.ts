@@ -10,46 +10,56 @@ import { suggestName } from "./suggestion.ts";
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 86_400_000;
-const durationMs = z.coerce
-  .number()
-  .int()
-  .min(1)
-  .max(10 * 365 * DAY_MS);
-const bytes = z.coerce.number().int().min(1);
-const optionalMs = z.union([z.literal("none").transform(() => null), z.null(), durationMs]);
-const list = z.union([
-  z.array(z.string()),
-  z.string().transform((text) =>
-    text
-      .split(",")
-      .map((item) => item.trim())
-      .filter(Boolean),
-  ),
-]);
+
+/** Digits of a variable or flag as a number; anything else stays, for the schema to judge. */
+const readDigits = (value: unknown): unknown =>
+  typeof value === "string" && /^\s*[+-]?\d+\s*$/.test(value) ? Number(value) : value;
+const integer = (min: number, max = Number.MAX_SAFE_INTEGER) =>
+  z.preprocess(
+    readDigits,
+    z.number("must be a whole number").int("must be a whole number").min(min).max(max),
+  );
+const DURATION_MS_MAX = 10 * 365 * DAY_MS;
+const durationMs = integer(1, DURATION_MS_MAX);
+const bytes = integer(1);
+const optionalMs = z.preprocess(
+  (value) => (value === "none" ? null : readDigits(value)),
+  z
+    .number('must be a whole number or "none"')
+    .int('must be a whole number or "none"')
+    .min(1)
+    .max(DURATION_MS_MAX)
+    .nullable(),
+);
+const list = z.preprocess(
+  (value) =>
+    typeof value !== "string"
+      ? value
+      : value
+          .split(",")
+          .map((item) => item.trim())
+          .filter(Boolean),
+  z.array(z.string().min(1)),
+);
 
 const settings = {
   dataDir: z.string().min(1).default(".stint").describe("data folder (STINT_DATA)"),
   databaseUrl: z.string().min(1).optional().describe("your own Postgres (DATABASE_URL)"),
   host: z.string().min(1).default("127.0.0.1").describe("address the server listens on"),
-  port: z.coerce.number().int().min(0).max(65_535).optional().describe("port; 0 any free one"),
+  port: integer(0, 65_535).optional().describe("port; 0 any free one"),
   url: z.string().min(1).optional().describe("server that client commands talk to"),
   token: z.string().min(16).optional().describe("bearer token; generated when absent"),
   logLevel: z
     .enum(["debug", "info", "warn", "error", "silent"])
     .default("info")
     .describe("log level"),
-  workerSlots: z.coerce.number().int().min(0).max(256).default(2).describe("sessions at a time"),
+  workerSlots: integer(0, 256).default(2).describe("sessions at a time"),
   workerName: z.string().min(1).max(64).optional().describe("name shown for this worker"),
   model: z.string().min(1).optional().describe("model of sessions that name none"),
   allowedRoots: list.default([]).describe("folders workspaces may come from; none: any"),
   environment: list.default([]).describe("names of variables that commands may also see"),
   ignoredBytesMax: bytes.default(1_073_741_824).describe("ignored files copied into a workspace"),
-  inboxItemsMax: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .default(1_000)
-    .describe("waiting messages a session"),
+  inboxItemsMax: integer(1).default(1_000).describe("waiting messages a session"),
   sessionTimeoutMs: durationMs.default(30 * MINUTE_MS).describe("idle limit of an active session"),
   pausedTimeoutMs: durationMs.default(7 * DAY_MS).describe("limit of a paused session"),
   queueTimeoutMs: durationMs.default(DAY_MS).describe("limit of a pending session"),
@@ -57,7 +67,7 @@ const settings = {
   commandTimeoutMs: durationMs.default(10 * MINUTE_MS).describe("limit of one command"),
   modelCallTimeoutMs: durationMs.default(10 * MINUTE_MS).describe("limit of one model call"),
   outputBytesMax: bytes.default(1_048_576).describe("output kept of one command"),
-  maxIterations: z.coerce.number().int().min(1).max(10_000).default(100).describe("model steps"),
+  maxIterations: integer(1, 10_000).default(100).describe("model steps"),
   leaseDurationMs: durationMs.default(15_000).describe("lease of a worker"),
   heartbeatIntervalMs: durationMs.default(3_000).describe("time between heartbeats"),
   claimIntervalMs: durationMs.default(1_000).describe("polling net of the claim loop"),
@@ -88,8 +98,8 @@ export const SETTINGS: readonly {
 const SETTING_NAMES = SETTINGS.map((setting) => setting.name) as readonly string[];
 const VARIABLES = SETTINGS.map((setting) => setting.variable);
 
-/** `STINT_` names that are no settings: the custody cookie. */
-const FOREIGN_VARIABLES = ["STINT_ATTEMPT"];
+/** `STINT_` names that are no settings: cookies that a command inside an attempt finds set. */
+const FOREIGN_VARIABLES = ["STINT_ATTEMPT", "STINT_COMMAND", "STINT_SESSION"];
 
 /** The sources of a configuration, strongest first. */
 export interface ConfigSources {
@@ -166,11 +176,7 @@ function kebabCase(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-const limit = z
-  .number()
-  .int()
-  .min(1)
-  .max(10 * 365 * DAY_MS);
+const limit = z.number().int().min(1).max(DURATION_MS_MAX);
 
 /** Limits that a request may set for its session; what it leaves out comes from the configuration. */
 export const sessionLimitsSchema = z.strictObject({

@@ -15,6 +15,8 @@ export interface ListCursor {
   readonly id: string;
 }
 
+const LIST_CURSOR = /^(\d{1,17})\|([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})$/;
+
 /** Writes a list cursor. */
 export function formatListCursor(cursor: ListCursor): string {
   return Buffer.from(`${cursor.createdAt}|${cursor.id}`).toString("base64url");
@@ -22,7 +24,7 @@ export function formatListCursor(cursor: ListCursor): string {
 
 /** Reads a list cursor. @throws {cursor_invalid} */
 export function parseListCursor(text: string): ListCursor {
-  const match = /^(\d{1,17})\|([0-9a-f-]{36})$/.exec(Buffer.from(text, "base64url").toString());
+  const match = LIST_CURSOR.exec(Buffer.from(text, "base64url").toString());
   if (!match) throw new StintError("cursor_invalid", "the list cursor is not one of this server");
   return { createdAt: match[1] as string, id: match[2] as string };
 }

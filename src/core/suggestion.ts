@@ -1,5 +1,9 @@
+/** Longer than any name: comparing costs time, and nobody means one of ours by it. */
+const WRITTEN_CHARS_MAX = 100;
+
 /** The known name nearest to what was written, when it is near enough to be a slip. */
 export function suggestName(written: string, known: readonly string[]): string | null {
+  if (written.length > WRITTEN_CHARS_MAX) return null;
   let best: string | null = null;
   let bestDistance = Math.max(2, Math.floor(written.length / 3)) + 1;
   for (const name of known) {
