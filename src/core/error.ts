@@ -19,7 +19,8 @@ const entry = (
 
 /**
  * Every error code of Stint: one row per code, closed. `docs/reference/errors.md` holds the same
- * codes and a test compares the two. Exit codes: 1 the session failed, 2 usage, 3 unreachable.
+ * codes and a test compares the two. Exit codes: 1 the session failed, 2 usage, 3 the environment
+ * (server, database, host) is not there or not fit, 4 the session expired.
  */
 export const ERRORS = {
   // Requests
@@ -192,6 +193,15 @@ export function isErrorCode(value: unknown): value is ErrorCode {
 /** Turns anything thrown into a StintError; what is unknown becomes `internal`, its cause kept. */
 export function toStintError(thrown: unknown): StintError {
   if (thrown instanceof StintError) return thrown;
-  const message = thrown instanceof Error ? thrown.message : String(thrown);
-  return new StintError("internal", message, { cause: thrown });
+  return new StintError("internal", messageOf(thrown), { cause: thrown });
+}
+
+function messageOf(thrown: unknown): string {
+  if (thrown instanceof Error) return thrown.message;
+  try {
+    return String(thrown);
+  } catch {
+    // An object without a prototype, or with a broken toString: it has nothing to say.
+    return "something that is no error was thrown";
+  }
 }

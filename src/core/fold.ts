@@ -1,6 +1,6 @@
 import { EMPTY_STATS, type SessionEvent, type SessionStats } from "./event.ts";
 import type { JsonObject } from "./json.ts";
-import { assertTransition, type Reason, type SessionState } from "./state.ts";
+import { assertTransition, isTerminal, type Reason, type SessionState } from "./state.ts";
 
 /** What a log says about its session: equal to what is stored, or the log is wrong. */
 export interface FoldedSession {
@@ -22,12 +22,15 @@ export const EMPTY_FOLD: FoldedSession = {
 
 /**
  * Adds one event to a fold. Pure.
- * @throws {AssertionError}-like Error when the log has a gap, an illegal transition or a wrong epoch:
- * a broken invariant, never an expected case.
+ * @throws Error when the log has a gap, an illegal transition, a wrong epoch or an event after the
+ * end: a broken invariant, never an expected case.
  */
 export function foldEvent(state: FoldedSession, event: SessionEvent): FoldedSession {
   if (event.seq !== state.lastSeq + 1) {
     throw new Error(`log has a gap: seq ${event.seq} follows ${state.lastSeq}`);
+  }
+  if (isTerminal(state.status)) {
+    throw new Error(`log goes on at seq ${event.seq} after the session was ${state.status}`);
   }
   const next = { ...state, lastSeq: event.seq };
   const data = event.data;
