@@ -9,7 +9,6 @@ import { buildAgentEnvironment } from "../workspace/environment.ts";
 import { openWorkspaceFiles } from "../workspace/files.ts";
 import { openWorkspace, prepareWorkspace } from "../workspace/prepare.ts";
 import { probeCustody } from "../workspace/probe.ts";
-import { createSnapshot } from "../workspace/snapshot.ts";
 import { sweepEnvironment } from "../workspace/sweep.ts";
 import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
 
@@ -75,8 +74,7 @@ export async function createLocalWorkspaces(
       files: openWorkspaceFiles(workspace.path),
       spawn: (spec) => custody.spawn(spec),
       async readChanges() {
-        const now = await createSnapshot(workspace);
-        return (await diffWorkspace(workspace, workspace.base, now)).files;
+        return (await diffWorkspace(workspace)).files;
       },
       close: () => custody.close(),
     };
@@ -88,11 +86,7 @@ export async function createLocalWorkspaces(
     to?: string,
   ): Promise<WorkspaceDiff> => {
     const workspace = await openWorkspace({ sessionId: session.id, dataDir });
-    return diffWorkspace(
-      workspace,
-      from ?? workspace.base,
-      to ?? (await createSnapshot(workspace)),
-    );
+    return diffWorkspace(workspace, { ...(from && { from }), ...(to && { to }) });
   };
 
   return { open, diff, description: `custody: ${probe.level}` };
