@@ -50,10 +50,9 @@ export const TIME_AND_CHANCE: readonly { prefix: string; because: string }[] = [
   { prefix: "src/cli/", because: "composes: the real clock and ids are made here" },
   { prefix: "src/bin.ts", because: "composes" },
   { prefix: "src/testing.ts", because: "composes for tests" },
+  { prefix: "src/store/embedded/", because: "starts, watches and ends a real Postgres" },
   { prefix: "src/client/web-clock.ts", because: "is the clock of browsers; callers may replace it" },
-  { prefix: "src/workspace/custody.ts", because: "names the folder of a real process" },
-  { prefix: "src/workspace/held-process.ts", because: "waits for a real process to die" },
-  { prefix: "src/workspace/sweep.ts", because: "waits for real processes to die" },
+  { prefix: "src/workspace/", because: "names real folders and waits for real processes to die" },
 ];
 
 const AMBIENT_CALLS = new Set(["Date.now", "Math.random", "crypto.randomUUID"]);
