@@ -9,7 +9,9 @@ const UNIT_MS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as c
 export function parseDurationMs(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?$/.exec(text.trim());
   if (!match) {
-    throw new StintError("usage_invalid", `"${text.slice(0, 40)}" is no duration, as in 90s or 2h`);
+    throw new StintError("usage_invalid", `"${text.slice(0, 40)}" is no duration`, {
+      remedy: "Write durations as in 90s, 10m or 2h.",
+    });
   }
   const unit = (match[2] ?? "ms") as keyof typeof UNIT_MS;
   return Math.round(Number(match[1]) * UNIT_MS[unit]);

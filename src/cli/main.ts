@@ -42,7 +42,7 @@ function runCommand(
   invocation: Extract<Invocation, { kind: "command" }>,
   output: Output,
 ): Promise<number> {
-  const { env, cwd, signal, stdin } = process;
+  const { env, cwd, signal } = process;
   const { url, token, dataDir } = invocation.options;
   const loadConfig: CommandContext["loadConfig"] = async (flags = {}) => {
     const { loadCliConfig } = await import("./load-config.ts");
@@ -52,7 +52,13 @@ function runCommand(
     const [config, connection] = await Promise.all([loadConfig(), import("./connection.ts")]);
     return connection.connect(config);
   };
-  const context: CommandContext = { output, signal, env, cwd, stdin, loadConfig, connect };
+  const context: CommandContext = {
+    ...{ output, signal, env, cwd, loadConfig, connect },
+    // Opened only by the commands that read it.
+    get stdin() {
+      return process.stdin;
+    },
+  };
   return invocation.module.run(context, invocation.args, invocation.options as never);
 }
 

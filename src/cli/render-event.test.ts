@@ -1,0 +1,114 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { makeEvent } from "../client/fake-server.testsuite.ts";
+import type { SessionEvent } from "../client.ts";
+import type { JsonObject } from "../core/json.ts";
+import { EventRenderer } from "./render-event.ts";
+
+const plain = (_: unknown, text: string) => text;
+const makeRenderer = () => new EventRenderer({ style: plain, color: false });
+
+/** The lines of these events without the column of times. */
+function render(...events: [SessionEvent["type"], JsonObject][]): string[] {
+  const renderer = makeRenderer();
+  return events.flatMap(([type, data], index) =>
+    renderer.render(makeEvent("s", index + 1, type, data)).map((line) => line.slice(9)),
+  );
+}
+
+describe("EventRenderer", () => {
+  it("shows the life of a session", () => {
+    expect(
+      render(
+        ["user_message", { text: "Fix it\nplease" }],
+        ["state_changed", { from: "pending", to: "active", reason: "started", epoch: 1 }],
+        ["thinking", { iteration: 1, toolsUsed: ["bash"] }],
+        ["thinking", { iteration: 2, toolsUsed: [], text: "I see", reasoning: "hm" }],
+        ["file_change", { path: "a.ts", action: "modified", diff: "--- a\n+++ b\n-x\n+y\n+z" }],
+        ["file_change", { path: "b", oldPath: "c", action: "renamed" }],
+        ["tool", { callId: "1", name: "read", input: { path: "a" }, status: "finished" }],
+        ["tool", { callId: "2", name: "read", isError: true }],
+        ["error", { code: "model_error", message: "no answer" }],
+        ["completion", { message: "Done" }],
+      ),
+    ).toEqual([
+      "› Fix it",
+      "  please",
+      "● pending → active  started",
+      "· step 1: bash",
+      "… hm",
+      "· I see",
+      "M a.ts +2 −1",
+      "R c → b",
+      '◇ read {"path":"a"}',
+      "◇ read   failed",
+      "✕ model_error: no answer",
+      "✓ Done",
+    ]);
+  });
+
+  it("joins pieces of output into lines, per command", () => {
+    expect(
+      render(
+        ["terminal", { command: "npm test", output: "one\ntw", callId: "a", final: false }],
+        ["terminal", { command: "ls", output: "x", callId: "b", final: false }],
+        ["terminal", { output: "o\nthr", callId: "a", final: false }],
+        ["terminal", { output: "ee", callId: "a", final: true, exitCode: 2, omittedBytes: 7 }],
+        ["terminal", { callId: "b", final: true, exitCode: 0, error: "timed out" }],
+      ),
+    ).toEqual([
+      "$ npm test",
+      "│ one",
+      "$ ls",
+      "│ two",
+      "│ three",
+      "│ … 7 bytes of output left out",
+      "│ exit code 2",
+      "│ x",
+      "│ timed out",
+    ]);
+  });
+
+  it("shows bytes that are no text, and a long line that does not end", () => {
+    const outputBase64 = Buffer.from([0x61, 0xff, 0x00, 0x62]).toString("base64");
+    expect(render(["terminal", { outputBase64 }])).toEqual(["│ a\uFFFD\u2400b"]);
+    const long = "x".repeat(10_000);
+    expect(render(["terminal", { output: long, callId: "a", final: false }])).toEqual([
+      `│ ${long}`,
+    ]);
+  });
+
+  it("bounds what it shows of one event", () => {
+    const [line] = render(["completion", { message: "x".repeat(300_000) }]);
+    expect(line!.length).toBeLessThan(210_000);
+  });
+
+  it("never breaks, and lets no control character pass, whatever the payload", () => {
+    const type = fc.constantFrom<SessionEvent["type"]>(
+      ...(["state_changed", "thinking", "terminal", "file_change", "completion", "error"] as const),
+      ...(["user_message", "permission", "tool", "new_type" as "tool"] as const),
+    );
+    const keys = fc.constantFrom(
+      ...["from", "to", "reason", "text", "reasoning", "toolsUsed", "iteration", "command"],
+      ...["output", "outputBase64", "error", "exitCode", "callId", "final", "omittedBytes"],
+      ...["path", "oldPath", "action", "diff", "message", "code", "name", "input", "status"],
+    );
+    const text = fc.string({ unit: "binary", maxLength: 20 });
+    const value = fc.oneof(
+      text,
+      fc.jsonValue(),
+      fc.constantFrom("\u001B[2J", "\u009B1A", "\u202E"),
+    );
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(type, fc.dictionary(keys, value)), { maxLength: 8 }),
+        (events) => {
+          for (const line of render(...(events as [SessionEvent["type"], JsonObject][]))) {
+            expect(line).not.toMatch(/[\u0000-\u0008\u000A-\u001F\u007F-\u009F\u202A-\u202E]/);
+          }
+        },
+      ),
+      { numRuns: 1_000 },
+    );
+  });
+});
