@@ -15,8 +15,11 @@ begin
       exception when duplicate_object or unique_violation then null;
       end;
     end if;
-    -- The connecting role works as each of them in turn.
-    if not pg_catalog.pg_has_role(current_user, wanted, 'member') then
+    -- The connecting role works as each of them in turn. From Postgres 16 on, membership alone, which
+    -- comes with creating a role, is no right to do so.
+    if not pg_catalog.pg_has_role(current_user, wanted,
+         case when current_setting('server_version_num')::integer >= 160000 then 'set' else 'member' end)
+    then
       begin
         execute pg_catalog.format('grant %I to current_user', wanted);
       exception when unique_violation then null;

@@ -27,6 +27,8 @@ create table public.coding_sessions (
   resume_at timestamptz,
   epoch bigint not null default 0,
   last_seq bigint not null default 0,
+  -- The last commit that carried more than events: tells a repeated one, after a lost answer, from new.
+  commit_id uuid,
   worker_id uuid,
   agent text not null default 'builtin',
   model text,

@@ -132,15 +132,16 @@ begin
 end $$;
 
 -- The hot path: one call per flush, for all sessions of one connection. Slot ix of the session
--- arrays is one session: its id, epoch, expected last_seq (base), number of events, the id of its
--- last event and, where it has one, the part of the commit beside the events. The event arrays
--- name their slot (six) and their place in it (ord, from 1).
+-- arrays is one commit: its session, epoch, expected last_seq (base), number of events, the id of its
+-- last event (without events an id of its own) and, where it has one, the part of the commit beside
+-- the events. The event arrays name their slot (six) and their place in it (ord, from 1). A session
+-- may have two slots, the first without a part or with totals only.
 --
 -- heads[ix] is the base when the slot was written, else null; details then holds what happened
 -- instead, and for every slot with a part how it ended: an array of
 -- {ix, status: ok|fenced|stale|gone|rejected, epoch, lastSeq, code, message}. Each slot is atomic and harms no other.
 -- A repeated call after an unknown outcome answers ok for what had been committed: the event at
--- base + n carries the caller's id.
+-- base + n, or the session where the commit had no events, carries the caller's id.
 --
 -- The update is free of joins that a generic plan could turn into nested loops.
 create function stint.append_events(
@@ -174,9 +175,10 @@ begin
     continue when heads[slot] is not null;
     if p_part[slot] is not null then
       begin
-        update public.coding_sessions set last_seq = p_base[slot] + p_n[slot], last_activity_at = now()
+        update public.coding_sessions set last_seq = p_base[slot] + p_n[slot],
+          commit_id = p_last_id[slot], last_activity_at = now()
         where id = p_sid[slot] and epoch = p_epoch[slot] and last_seq = p_base[slot]
-          and status = 'active';
+          and status = 'active' and commit_id is distinct from p_last_id[slot];
         if found then
           insert into public.session_events (id, session_id, seq, event_type, event_data)
           select e.id, p_sid[slot], p_base[slot] + e.ord, e.typ, e.data
@@ -200,8 +202,8 @@ begin
       'lastSeq', session.last_seq, 'status', case
         when heads[slot] is not null then 'ok'
         when session.id is null then 'gone'
-        when stint.was_committed(p_sid[slot], p_epoch[slot], p_base[slot], p_n[slot],
-          p_last_id[slot], p_part[slot]) then 'ok'
+        when session.commit_id = p_last_id[slot] or stint.was_committed(p_sid[slot], p_epoch[slot],
+          p_base[slot], p_n[slot], p_last_id[slot], p_part[slot]) then 'ok'
         when session.epoch <> p_epoch[slot] or session.status <> 'active' then 'fenced'
         else 'stale'
       end);
@@ -216,7 +218,7 @@ create function stint.was_committed(
     select from public.session_events e
     where e.session_id = p_session and case
       when p_n > 0 then e.seq = p_base + p_n and e.id = p_last_id
-      -- Without events the transition's own event is the trace.
+      -- Without events, and after commits of a later owner, the transition's own event is the trace.
       else p_part ? 'transition' and e.seq = p_base + 1 and e.event_type = 'state_changed'
         and (e.event_data ->> 'epoch')::bigint = p_epoch + 1
         and e.event_data ->> 'reason' = p_part -> 'transition' ->> 'reason'

@@ -89,14 +89,19 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   delete from stint.workers where id = p_worker
 $$;
 
+-- A session just taken, and how long it had waited since it became due.
+create type stint.claimed_session as (session public.coding_sessions, queued_ms bigint);
+
 -- Takes due sessions for a worker whose lease lives now: first those that were interrupted, then
 -- the queue, each oldest first. What another worker is taking is skipped.
 create function stint.claim_sessions(
   p_worker uuid, p_limit integer, p_session uuid default null, p_agents text[] default null
-) returns setof public.coding_sessions
+) returns setof stint.claimed_session
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
-  claimed uuid[];
+  due record;
+  session public.coding_sessions;
+  remaining integer := p_limit;
 begin
   -- The lock keeps the lease from being removed between this check and the claim.
   perform from stint.workers
@@ -105,29 +110,30 @@ begin
     return;
   end if;
 
-  claimed := array(
-    select id from public.coding_sessions s
+  for due in
+    select id, resume_at as due_at from public.coding_sessions s
     where status = 'paused' and resume_at <= now()
       and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
       and not exists (select from stint.inbox i
         where i.session_id = s.id and i.consumed_at is null and i.kind <> 'message')
-    order by resume_at limit p_limit for update skip locked
-  );
-  if cardinality(claimed) < p_limit then
-    claimed := claimed || array(
-      select id from public.coding_sessions
-      where status = 'pending'
-        and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
-      order by created_at limit p_limit - cardinality(claimed) for update skip locked
-    );
-  end if;
-  return query
-    update public.coding_sessions set
-      status = 'active',
-      reason = case status when 'pending' then 'started' else 'resumed' end,
-      worker_id = p_worker
-    where id = any (claimed)
-    returning *;
+    order by resume_at limit remaining for update skip locked
+  loop
+    update public.coding_sessions set status = 'active', reason = 'resumed', worker_id = p_worker
+    where id = due.id returning * into session;
+    remaining := remaining - 1;
+    return next row(session, (extract(epoch from now() - due.due_at) * 1000)::bigint);
+  end loop;
+
+  for due in
+    select id, created_at as due_at from public.coding_sessions
+    where status = 'pending'
+      and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
+    order by created_at limit remaining for update skip locked
+  loop
+    update public.coding_sessions set status = 'active', reason = 'started', worker_id = p_worker
+    where id = due.id returning * into session;
+    return next row(session, (extract(epoch from now() - due.due_at) * 1000)::bigint);
+  end loop;
 end $$;
 
 -- Ends or pauses a session over its owner's head, in one transaction: what the log must say before
@@ -253,7 +259,7 @@ $$;
 
 -- What a transition of a sweep tells the log and the metrics.
 create type stint.transition_notice as (
-  session_id uuid, from_state text, to_state text, reason text, epoch bigint
+  session_id uuid, from_state text, to_state text, reason text, epoch bigint, last_seq bigint
 );
 
 -- Pauses sessions that are ACTIVE without a live lease. After a start of Postgres no lease is judged
@@ -274,15 +280,18 @@ begin
     session := stint.force_transition(lost.id, 'paused',
       case when lost.is_exhausted then 'recovery_exhausted' else 'worker_lost' end,
       'the worker lost its lease', case when lost.is_exhausted then null else 0 end);
-    return next row(session.id, 'active', session.status, session.reason, session.epoch);
+    return next row(session.id, 'active', session.status, session.reason, session.epoch,
+      session.last_seq);
   end loop;
 end $$;
 
 -- Expires what is due: queued or paused too long, past its deadline, or idle. A session is not idle
 -- while a tool or model call runs within its own limit; then, or when there was activity, it is
--- only looked at again later.
-create function stint.sweep_idle_sessions(p_limit integer) returns setof stint.transition_notice
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+-- only looked at again later. due_count says how many were looked at, notices what became of those
+-- that ended: an array of transition_notice.
+create function stint.sweep_idle_sessions(
+  p_limit integer, out due_count integer, out notices jsonb
+) language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   due public.coding_sessions;
   session public.coding_sessions;
@@ -290,11 +299,14 @@ declare
   next_at timestamptz;
   is_busy boolean;
 begin
+  due_count := 0;
+  notices := '[]';
   for due in
     select * from public.coding_sessions
     where status in ('pending', 'active', 'paused') and sweep_at <= now()
     order by sweep_at limit p_limit for update skip locked
   loop
+    due_count := due_count + 1;
     is_busy := due.status = 'active' and (
       exists (select from stint.tool_calls
         where session_id = due.id and status = 'open' and deadline_at > now())
@@ -324,7 +336,8 @@ begin
         when 'paused_timeout' then 'the session was paused for too long'
         else 'the agent did nothing for too long'
       end);
-      return next row(session.id, due.status, session.status, session.reason, session.epoch);
+      notices := notices || to_jsonb(row(session.id, due.status, session.status, session.reason,
+        session.epoch, session.last_seq)::stint.transition_notice);
     end if;
   end loop;
 end $$;
@@ -359,6 +372,6 @@ begin
       where session_id = request.session_id and consumed_at is null and kind = request.kind;
       continue;
     end if;
-    return next row(session.id, was, session.status, session.reason, session.epoch);
+    return next row(session.id, was, session.status, session.reason, session.epoch, session.last_seq);
   end loop;
 end $$;

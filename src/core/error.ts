@@ -68,6 +68,8 @@ export const ERRORS = {
   not_claimable: entry(409, 2, true, "Another worker has it, or it is not due yet."),
   stale_epoch: entry(409, 2, false, "Stop: another owner or a transition has taken this session."),
   inbox_not_empty: entry(409, 2, true, "Read the waiting messages first."),
+  message_taken: entry(409, 1, false, "Read the inbox again; an item was taken before."),
+  call_not_open: entry(409, 1, false, "Read the ledger; this call has its outcome already."),
   resync_required: entry(410, 2, false, "Read again from the earliest seq that the answer names."),
 
   // Workspaces

@@ -1,0 +1,63 @@
+import type { Checkpoint, InboxMessage, LedgerCall, StepRecord } from "../core/attempt.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { Queryable } from "./connection-pool.ts";
+import { decodeOpaque } from "./opaque-json.ts";
+
+/** Reads all that a resumed attempt starts from. Empty for a session that has done nothing. */
+export async function selectCheckpoint(client: Queryable, sessionId: string): Promise<Checkpoint> {
+  return {
+    agentSessionId: await selectAgentSession(client, sessionId),
+    steps: await selectSteps(client, sessionId),
+    calls: await selectCalls(client, sessionId),
+    undelivered: await selectUndelivered(client, sessionId),
+  };
+}
+
+async function selectAgentSession(client: Queryable, sessionId: string): Promise<string | null> {
+  const { rows } = await client.query<{ id: string | null }>(
+    "select agent_session_id as id from public.coding_sessions where id = $1",
+    [sessionId],
+  );
+  return rows[0]?.id ?? null;
+}
+
+async function selectSteps(client: Queryable, sessionId: string): Promise<StepRecord[]> {
+  const { rows } = await client.query<StepRecord & { inputs: Json }>(
+    `select iteration, inputs, response, usage from stint.steps
+     where session_id = $1 order by iteration`,
+    [sessionId],
+  );
+  return rows.map((row) => ({
+    iteration: row.iteration,
+    inputs: decodeOpaque(row.inputs) as readonly string[],
+    response: decodeOpaque(row.response),
+    usage: row.usage,
+  }));
+}
+
+async function selectCalls(client: Queryable, sessionId: string): Promise<LedgerCall[]> {
+  const { rows } = await client.query<LedgerCall>(
+    `select id as "callId", iteration, ordinal, epoch, model_call_id as "modelCallId", tool, input,
+       (extract(epoch from deadline_at - opened_at) * 1000)::bigint as "timeoutMs", status, result,
+       is_error as "isError"
+     from stint.tool_calls where session_id = $1 order by iteration, ordinal`,
+    [sessionId],
+  );
+  return rows.map((row) => ({
+    ...row,
+    input: decodeOpaque(row.input) as JsonObject,
+    result: decodeOpaque(row.result),
+  }));
+}
+
+/** Logged, but carried by no model step: an agent may have seen them before the crash. */
+async function selectUndelivered(client: Queryable, sessionId: string): Promise<InboxMessage[]> {
+  const { rows } = await client.query<{ id: string; text: string }>(
+    `select id, body as text from stint.inbox
+     where session_id = $1 and kind = 'message' and consumed_at is not null
+       and delivered_iteration is null
+     order by position`,
+    [sessionId],
+  );
+  return rows.map(({ id, text }) => ({ id, text, possibleDuplicate: true }));
+}

@@ -1,0 +1,42 @@
+import type { OwnerCommit } from "../core/store.ts";
+import { encodeOpaque, toStorableText } from "./opaque-json.ts";
+import type { PartFields } from "./slot.ts";
+
+/**
+ * The part of a commit beside its events, in the form that `stint.apply_commit` reads. Whatever an
+ * agent or a model said is made storable on the way; `readCheckpoint` undoes it.
+ */
+export function toPartFields(commit: OwnerCommit): PartFields {
+  const fields = {
+    workspacePath: commit.workspacePath,
+    agentSessionId: commit.agentSessionId,
+    inboxConsumed: commit.inboxConsumed?.length ? commit.inboxConsumed : undefined,
+    beginStep: commit.beginStep && {
+      ...commit.beginStep,
+      inputs: encodeOpaque(commit.beginStep.inputs),
+    },
+    finishStep: commit.finishStep && {
+      ...commit.finishStep,
+      response: encodeOpaque(commit.finishStep.response),
+    },
+    openCall: commit.openCall && {
+      ...commit.openCall,
+      modelCallId: toStorableText(commit.openCall.modelCallId),
+      tool: toStorableText(commit.openCall.tool),
+      input: encodeOpaque(commit.openCall.input),
+    },
+    closeCall: commit.closeCall && {
+      ...commit.closeCall,
+      result: encodeOpaque(commit.closeCall.result),
+    },
+    rawMessages: commit.rawMessages?.length ? commit.rawMessages.map(encodeOpaque) : undefined,
+    transition: commit.transition && {
+      ...commit.transition,
+      error: commit.transition.error && {
+        code: commit.transition.error.code,
+        message: toStorableText(commit.transition.error.message),
+      },
+    },
+  };
+  return Object.values(fields).some((field) => field !== undefined) ? fields : null;
+}
