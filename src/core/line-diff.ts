@@ -41,7 +41,8 @@ export function diffLines(
   const additions = script.filter((line) => line.kind === "+").length;
   const deletions = script.filter((line) => line.kind === "-").length;
   if (additions + deletions === 0) return { patch: "", additions, deletions, truncated: false };
-  const header = `--- ${before === null ? "/dev/null" : quotePath(`a/${options.path}`)}\n+++ ${quotePath(`b/${options.path}`)}\n`;
+  const former = before === null ? "/dev/null" : quotePath(`a/${options.path}`);
+  const header = `--- ${former}\n+++ ${quotePath(`b/${options.path}`)}\n`;
   return { additions, deletions, ...writeHunks(header, script, options.bytesMax ?? 65_536) };
 }
 

@@ -48,8 +48,11 @@ function countLines(text: string, end: number): number {
   return lines;
 }
 
+function squeeze(text: string): string {
+  return text.replace(/\s+/g, " ").trim();
+}
+
 function explainAbsence(text: string, find: string): string {
-  const squeeze = (value: string): string => value.replace(/\s+/g, " ").trim();
   if (text.includes("\r\n") && text.replaceAll("\r\n", "\n").includes(find)) {
     return "find is not in the file as it stands: its lines end in CRLF (\\r\\n).";
   }

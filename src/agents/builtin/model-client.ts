@@ -1,3 +1,4 @@
+import type * as Library from "ai";
 import type { LanguageModel, ModelMessage, SystemModelMessage, ToolSet } from "ai";
 import type { TokenUsage } from "../../core/event.ts";
 import type { JsonObject } from "../../core/json.ts";
@@ -94,7 +95,7 @@ function writeMessages({ messages }: ModelRequest, { wire }: ModelBinding): Mode
 }
 
 /** Without a way to run them: the library only passes on what the model asks for. */
-function writeTools(ai: typeof import("ai"), offers: readonly ToolOffer[]): ToolSet {
+function writeTools(ai: typeof Library, offers: readonly ToolOffer[]): ToolSet {
   return Object.fromEntries(
     offers.map(({ name, description, inputSchema }) => [
       name,
@@ -103,7 +104,7 @@ function writeTools(ai: typeof import("ai"), offers: readonly ToolOffer[]): Tool
   );
 }
 
-type StreamResult = ReturnType<typeof import("ai").streamText>;
+type StreamResult = ReturnType<typeof Library.streamText>;
 
 async function readReply(result: StreamResult, onProgress: () => void): Promise<ModelReply> {
   let chars = 0;
@@ -160,13 +161,15 @@ function readContent(
 type LanguageModelUsage = Awaited<StreamResult["usage"]>;
 
 function readUsage(usage: LanguageModelUsage): TokenUsage {
-  const count = (value: number | undefined): number =>
-    value !== undefined && Number.isSafeInteger(value) && value > 0 ? value : 0;
   return {
-    inputTokens: count(usage.inputTokens),
-    outputTokens: count(usage.outputTokens),
-    cacheReadTokens: count(usage.inputTokenDetails.cacheReadTokens),
-    cacheWriteTokens: count(usage.inputTokenDetails.cacheWriteTokens),
-    reasoningTokens: count(usage.outputTokenDetails.reasoningTokens),
+    inputTokens: readCount(usage.inputTokens),
+    outputTokens: readCount(usage.outputTokens),
+    cacheReadTokens: readCount(usage.inputTokenDetails.cacheReadTokens),
+    cacheWriteTokens: readCount(usage.inputTokenDetails.cacheWriteTokens),
+    reasoningTokens: readCount(usage.outputTokenDetails.reasoningTokens),
   };
+}
+
+function readCount(count: number | undefined): number {
+  return count !== undefined && Number.isSafeInteger(count) && count > 0 ? count : 0;
 }

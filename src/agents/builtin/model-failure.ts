@@ -78,8 +78,8 @@ const SECRETS: readonly (readonly [RegExp, string])[] = [
   [/\b(bearer|basic)\s+[^\s"',}]+/gi, "$1 [removed]"],
   [/(https?:\/\/)[^\s/@]+@/gi, "$1"],
   [
-    /\b(x-api-key|api[-_ ]?key|access[-_]?token|auth[-_]?token|authorization|secret|password)(["']?\s*[:=]\s*["']?)(?!\[removed)[^\s"',&}]+/gi,
-    "$1$2[removed]",
+    /((?:key|token|authorization|secret|password)["']?\s*[:=]\s*["']?)(?!\[removed)[^\s"',&}]+/gi,
+    "$1[removed]",
   ],
   [/\b(api key provided: )[^\s"',}]+/gi, "$1[removed]"],
   [/\b(sk|pk|rk|gsk|xai|key|tok|ghp|gho|glpat|hf)[-_][A-Za-z0-9][\w*.-]{7,}/g, "[removed]"],

@@ -121,10 +121,6 @@ async function answerStep(
 
 function showThinking(iteration: number, answer: Answer, usage: TokenUsage): NewEvent {
   const reasoning = joinParts(answer.content, "reasoning");
-  const show = (text: string): string => {
-    const { text: kept, omittedBytes } = truncateText(text, SHOWN_TEXT_BYTES_MAX);
-    return omittedBytes === 0 ? kept : `${kept}… (${omittedBytes} bytes more)`;
-  };
   const toolsUsed = answer.calls.slice(0, TOOLS_SHOWN_MAX).map(({ name }) => name.slice(0, 100));
   return {
     type: "thinking",
@@ -132,8 +128,13 @@ function showThinking(iteration: number, answer: Answer, usage: TokenUsage): New
       iteration,
       toolsUsed,
       usage,
-      ...(answer.text === "" ? {} : { text: show(answer.text) }),
-      ...(reasoning === "" ? {} : { reasoning: show(reasoning) }),
+      ...(answer.text === "" ? {} : { text: shorten(answer.text) }),
+      ...(reasoning === "" ? {} : { reasoning: shorten(reasoning) }),
     },
   };
+}
+
+function shorten(text: string): string {
+  const { text: kept, omittedBytes } = truncateText(text, SHOWN_TEXT_BYTES_MAX);
+  return omittedBytes === 0 ? kept : `${kept}… (${omittedBytes} bytes more)`;
 }

@@ -87,7 +87,6 @@ describe("builtin agent and its model", () => {
     const run = () => createBuiltinAgent().run(attempt().context);
     return { store, model, attempt, run };
   };
-  const call = (name: string, input: unknown) => ({ name, json: JSON.stringify(input) });
 
   it.each(["anthropic", "openai"] as const)(
     "tries again after 429 and 529 on the %s wire, as one step",
@@ -250,3 +249,5 @@ describe("builtin agent and its model", () => {
     expect(store.calls).toMatchObject([{ status: "finished", isError: false }]);
   });
 });
+
+const call = (name: string, input: unknown) => ({ name, json: JSON.stringify(input) });

@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { EventEmitter, once } from "node:events";
 import {
   type AttemptContext,
   type AttemptLimits,
@@ -72,14 +73,13 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
   const processes = new Map<number, CustodyProcess>();
   const running = new Set<number>();
   let isDead = false;
-  let die = (): void => undefined;
-  const died = new Promise<"died">((resolve) => {
-    die = () => {
-      isDead = true;
-      for (const { pid } of processes.values()) killGroup(pid);
-      resolve("died");
-    };
-  });
+  const death = new EventEmitter();
+  const died = once(death, "died").then((): "died" => "died");
+  const die = (): void => {
+    isDead = true;
+    for (const { pid } of processes.values()) killGroup(pid);
+    death.emit("died");
+  };
   const never = new Promise<never>(() => undefined);
 
   /** One durable write, at which the attempt may die. */
@@ -124,7 +124,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
       void process.exited.then(() => {
         running.delete(process.pid);
         processes.delete(process.pid);
-        store.note({ kind: "exit" });
+        return store.note({ kind: "exit" });
       });
       return process;
     },
