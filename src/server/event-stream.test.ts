@@ -162,6 +162,19 @@ describe("an event stream", () => {
     await reader.cancel();
   });
 
+  test("events of every size come once and in order", async () => {
+    const harness = startHarness();
+    const id = await harness.create();
+    const sizes = [0, 30_000, 70_000, 3_000, 600_000, 10];
+    for (let i = 0; i < 120; i++) {
+      harness.store.append(id, "terminal", { output: "x".repeat(sizes[i % sizes.length] ?? 0) });
+    }
+    const reader = readerOf((await open(harness, id)).response);
+    await reader.untilSeq(121);
+    expect(reader.seqs()).toEqual(upTo(121));
+    await reader.cancel();
+  });
+
   test("takes few large events at a time", async () => {
     const harness = startHarness();
     const { store } = harness;

@@ -178,7 +178,7 @@ describe("an event stream over sockets", () => {
     let before = -1;
     while (before !== charsRead) {
       before = charsRead;
-      for (let i = 0; i < 200; i++) await new Promise((resolve) => setImmediate(resolve));
+      for (let i = 0; i < 1_000; i++) await new Promise((resolve) => setImmediate(resolve));
     }
     expect(charsRead).toBeLessThan(40_000_000);
     expect(store.watchers(id)).toBe(1);
@@ -235,6 +235,21 @@ describe("closing", () => {
     expect(piece.toString()).not.toContain("id: 1\n");
     rest.on("error", () => undefined);
     rest.destroy();
+  });
+
+  test("waits for no connection that is kept alive", async () => {
+    const harness = startHarness();
+    const id = await harness.create();
+    const { url, close } = await listen(harness);
+    const headers = { authorization: `Bearer ${TOKEN}` };
+    const idle = await fetch(`${url}/healthz`);
+    await idle.text();
+    const stream = await fetch(`${url}/v1/sessions/${id}/stream`, { headers });
+    const startedAt = performance.now();
+    const [text] = await Promise.all([stream.text(), close()]);
+    expect(text).toContain("id: 1\n");
+    // Left alone, the client keeps an idle connection for 3 s, and Node for 5.
+    expect(performance.now() - startedAt).toBeLessThan(2_000);
   });
 
   test("is bounded although a client holds on, and the same for everybody who asks", async () => {

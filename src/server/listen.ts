@@ -84,6 +84,10 @@ function createNodeServer({ fetch, answerError }: ListenerOptions): Server {
     (incoming, outgoing) => void listener(incoming, outgoing),
   );
   server.maxConnections = CONNECTIONS_MAX;
+  // Once it listens no more, a connection whose answer has ended is of no use to anybody.
+  server.on("request", (_, outgoing) =>
+    outgoing.once("close", () => server.listening || server.closeIdleConnections()),
+  );
   return server;
 }
 
@@ -107,12 +111,7 @@ function tryListen(server: Server, host: string, port: number): Promise<boolean>
 
 async function closeServer(server: Server, { clock, onClose, closeMs }: ListenerOptions) {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // A connection whose answer ends from now on is idle, and of no more use.
-  server.on("request", (_, outgoing) =>
-    outgoing.once("close", () => server.closeIdleConnections()),
-  );
   onClose();
-  server.closeIdleConnections();
   const timer = clock.setTimer(() => server.closeAllConnections(), closeMs);
   await closed;
   timer.cancel();
