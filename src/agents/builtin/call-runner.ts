@@ -16,6 +16,8 @@ export interface PendingCall {
   readonly record: LedgerCall | null;
 }
 
+/** Bounds of what an event shows; JSON may write a byte as six. */
+const SHOWN_FIELDS_MAX = 5;
 const SHOWN_STRING_BYTES_MAX = 16_384;
 const SHOWN_OUTPUT_BYTES_MAX = 65_536;
 const NAME_CHARS_MAX = 200;
@@ -127,7 +129,7 @@ function endCall(call: AnswerCall, callId: CallId, outcome: ToolOutcome): NewEve
 
 /** Arguments as an event shows them: long texts cut, a wide or deep rest left to the ledger. */
 function shortenInput(input: JsonObject): Json {
-  const entries = Object.entries(input).slice(0, 20);
+  const entries = Object.entries(input).slice(0, SHOWN_FIELDS_MAX);
   return Object.fromEntries(
     entries.map(([name, value]) => [name.slice(0, NAME_CHARS_MAX), shortenValue(value ?? null)]),
   );

@@ -1,6 +1,6 @@
 import type { ModelMessage } from "ai";
 import type { Checkpoint, InboxMessage, LedgerCall, TurnResult } from "../../core/attempt.ts";
-import type { Json } from "../../core/json.ts";
+import { type Json, truncateText } from "../../core/json.ts";
 import { type Answer, type AnswerCall, decodeAnswer } from "./answer.ts";
 
 /** What the model is told about one of its calls. */
@@ -20,6 +20,9 @@ export interface Step {
   /** False for a step that an earlier attempt has begun: it is announced once more. */
   isAnnounced: boolean;
 }
+
+/** Bytes kept of an agent's last word; JSON may write a byte as six, and an event has a bound. */
+const CLOSING_BYTES_MAX = 131_072;
 
 /** Answers in a row that may be cut off at the output limit. */
 export const CUT_OFFS_MAX = 3;
@@ -98,11 +101,11 @@ export class Conversation {
     const { answer } = this.lastStep ?? {};
     if (answer == null || this.nextCall !== null) return null;
     if (answer.end === "refused") {
-      const message = answer.text === "" ? "The model declined to answer." : answer.text;
+      const message = closingText(answer) || "The model declined to answer.";
       return { outcome: "failed", reason: "refusal", message };
     }
     if (answer.calls.length > 0) return null;
-    if (answer.end === "complete") return { outcome: "end_turn", message: answer.text };
+    if (answer.end === "complete") return { outcome: "end_turn", message: closingText(answer) };
     const last = this.#steps.slice(-CUT_OFFS_MAX);
     if (last.length < CUT_OFFS_MAX || !last.every((step) => isBareCutOff(step.answer))) return null;
     const message = `The model's answer was cut off at its output limit ${CUT_OFFS_MAX} times in a row.`;
@@ -136,6 +139,11 @@ function readResult({ result, isError }: LedgerCall): CallResult {
         text: result === null ? INTERRUPTED_TEXT : JSON.stringify(result satisfies Json),
         isError: true,
       };
+}
+
+/** The agent's last word, as the end of a session can carry it. */
+function closingText({ text }: Answer): string {
+  return truncateText(text, CLOSING_BYTES_MAX).text;
 }
 
 function isBareCutOff(answer: Answer | null): boolean {

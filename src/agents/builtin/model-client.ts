@@ -4,6 +4,7 @@ import type { TokenUsage } from "../../core/event.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { ModelBinding } from "../../core/model.ts";
 import { type AnswerEnd, encodeAnswer } from "./answer.ts";
+import { ModelFailure } from "./model-failure.ts";
 
 /** A tool as the model sees it. */
 export interface ToolOffer {
@@ -116,7 +117,7 @@ async function readReply(result: StreamResult, onProgress: () => void): Promise<
     if (part.type === "text-delta" || part.type === "reasoning-delta") chars += part.text.length;
     if (part.type === "tool-input-delta") chars += part.delta.length;
     if (chars > ANSWER_CHARS_MAX) {
-      throw new Error(`The answer is longer than ${ANSWER_CHARS_MAX} characters.`);
+      throw new ModelFailure(`The answer is longer than ${ANSWER_CHARS_MAX} characters.`);
     }
     if (part.type === "finish-step") {
       end = { reason: part.finishReason, usage: readUsage(part.usage) };

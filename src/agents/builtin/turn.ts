@@ -12,7 +12,8 @@ import { TOOL_OFFERS } from "./toolbox.ts";
 /** Asks the model for one answer; `iteration` is the step that it is for. */
 export type AskModel = (request: ModelRequest, iteration: number) => Promise<ModelReply>;
 
-const SHOWN_TEXT_BYTES_MAX = 131_072;
+/** Of text and of reasoning; JSON may write a byte as six, and an event has a bound. */
+const SHOWN_TEXT_BYTES_MAX = 65_536;
 const TOOLS_SHOWN_MAX = 100;
 
 /**

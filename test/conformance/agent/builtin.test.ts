@@ -216,6 +216,21 @@ describe("builtin agent and its model", () => {
     expect(store.calls[0]?.status).toBe("finished");
   });
 
+  it("bounds the events of an answer that is large and full of control characters", async () => {
+    const noise = "\u0001".repeat(200_000);
+    const calls = [call("bash", { a: noise, b: noise, c: noise })];
+    const { run, store } = open([{ text: noise, calls }, { text: noise }]);
+    const { message } = await run();
+    expect(message.length).toBe(131_072);
+    expect(store.dataOf("thinking")).toHaveLength(2);
+  });
+
+  it("does not ask again for an answer that has no end", async () => {
+    const { run, model } = open([{ text: "x".repeat(1_100_000) }]);
+    expect(await run()).toMatchObject({ reason: "model_error" });
+    expect(model.requests).toHaveLength(1);
+  });
+
   it("ends as a refusal when the provider's filter stops the answer", async () => {
     const { run } = open([{ text: "I cannot", stop: "refusal" }]);
     expect(await run()).toMatchObject({ outcome: "failed", reason: "refusal" });
