@@ -295,6 +295,33 @@ describe("commanding sessions", () => {
     await expectProblem(await call("GET", `/v1/sessions/${id}`), "session_not_found");
   });
 
+  test("reports the transitions that it made itself, and no others", async () => {
+    const { call, create, store, lines } = startHarness();
+    const waiting = await create();
+    await call("POST", `/v1/sessions/${waiting}/cancel`);
+    const running = await create();
+    store.transition(running, "active");
+    // The agent of an active session is told; its worker makes the transition and reports it.
+    await call("POST", `/v1/sessions/${running}/pause`);
+    const reported = lines.filter(({ level }) => level === "info");
+    expect(reported.map(({ message }) => message)).toEqual([
+      "Session state transition",
+      "Session expired",
+    ]);
+    expect(reported[0]?.fields).toMatchObject({
+      sessionId: waiting,
+      from: "pending",
+      to: "expired",
+      reason: "cancelled",
+    });
+    const metrics = await (await call("GET", "/metrics")).text();
+    expect(metrics).toContain(
+      'stint_session_transitions_total{from="pending",to="expired",reason="cancelled"} 1',
+    );
+    expect(metrics).toContain('stint_session_expiries_total{reason="cancelled"} 1');
+    expect(metrics.match(/^stint_session_transitions_total\{/gm)).toHaveLength(1);
+  });
+
   test.each([
     [{ text: "" }, "prompt_empty"],
     [{ text: "x".repeat(PROMPT_BYTES_MAX + 1) }, "prompt_too_large"],

@@ -3,6 +3,7 @@ import { z } from "@hono/zod-openapi";
 import type { Clock } from "../core/clock.ts";
 import type { ErrorCode } from "../core/error.ts";
 import type { SessionSnapshot } from "../core/session.ts";
+import type { Reason } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
 import { readBody } from "./request-body.ts";
 import { answerJson, type RouteTable } from "./route.ts";
@@ -10,9 +11,10 @@ import { sessionSchema } from "./schema.ts";
 import { checkPrompt } from "./session-creation.ts";
 import { findRequested, sessionIdParams } from "./session-id.ts";
 import { toSessionJson } from "./session-json.ts";
+import { reportTransition, type TransitionReport } from "./transition-report.ts";
 
 /** What the routes of commands need. */
-export interface CommandRouteOptions {
+export interface CommandRouteOptions extends TransitionReport {
   readonly store: Store;
   readonly clock: Clock;
 }
@@ -21,6 +23,8 @@ interface Command {
   readonly name: "pause" | "resume" | "cancel";
   readonly summary: string;
   readonly refusal: ErrorCode;
+  /** The reason of the transition that it makes itself; null where a worker makes it. */
+  readonly reason: Reason | null;
   readonly act: (store: Store, id: string) => Promise<SessionSnapshot>;
 }
 
@@ -29,18 +33,21 @@ const COMMANDS: readonly Command[] = [
     name: "pause",
     summary: "Pauses a session until it is resumed.",
     refusal: "illegal_transition",
+    reason: "user",
     act: (store, id) => store.pauseSession(id),
   },
   {
     name: "resume",
     summary: "Makes a paused session claimable.",
     refusal: "illegal_transition",
+    reason: null,
     act: (store, id) => store.resumeSession(id),
   },
   {
     name: "cancel",
     summary: "Ends a session.",
     refusal: "session_terminal",
+    reason: "cancelled",
     act: (store, id) => store.cancelSession(id),
   },
 ];
@@ -62,8 +69,8 @@ export function addCommandRoutes(routes: RouteTable, options: CommandRouteOption
 
 function addCommand(
   routes: RouteTable,
-  { store }: CommandRouteOptions,
-  { name, summary, refusal, act }: Command,
+  options: CommandRouteOptions,
+  { name, summary, refusal, reason, act }: Command,
 ): void {
   routes.add(
     {
@@ -80,8 +87,9 @@ function addCommand(
       errors: [...anId, refusal],
     },
     async (c, viewer) => {
-      const { id } = await findRequested(c, store, viewer);
-      const session = await act(store, id);
+      const before = await findRequested(c, options.store, viewer);
+      const session = await act(options.store, before.id);
+      reportTransition(before, session, reason, options);
       return c.json(toSessionJson(session), session.status === "active" ? 202 : 200);
     },
   );

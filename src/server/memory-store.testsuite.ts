@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { StintError } from "../core/error.ts";
 import { EMPTY_STATS, type SessionEventType } from "../core/event.ts";
 import type { NewSession, SessionSnapshot } from "../core/session.ts";
-import { isTerminal, SESSION_STATES, type SessionState } from "../core/state.ts";
+import { isTerminal, SESSION_STATES, type Reason, type SessionState } from "../core/state.ts";
 import type {
   ChangeListener,
   EventQuery,
@@ -152,7 +152,7 @@ export class MemoryStore {
   cancelSession(id: string): Promise<SessionSnapshot> {
     const { session } = this.#entry(id);
     if (isTerminal(session.status)) throw new StintError("session_terminal", "it has ended");
-    this.transition(id, session.status === "pending" ? "expired" : "failed");
+    this.transition(id, session.status === "pending" ? "expired" : "failed", "cancelled");
     return Promise.resolve(this.#entry(id).session);
   }
 
@@ -191,12 +191,13 @@ export class MemoryStore {
     for (const listener of this.listeners.get(id) ?? []) listener({ sessionId: id, lastSeq });
   }
 
-  transition(id: string, to: SessionState): void {
+  transition(id: string, to: SessionState, reason: Reason = "external"): void {
     const entry = this.#entry(id);
     const from = entry.session.status;
     const epoch = entry.session.epoch + 1;
-    entry.session = { ...entry.session, status: to, epoch };
-    this.append(id, "state_changed", { from, to, reason: "external", epoch });
+    const completedAt = isTerminal(to) ? new Date(1_000) : null;
+    entry.session = { ...entry.session, status: to, reason, epoch, completedAt };
+    this.append(id, "state_changed", { from, to, reason, epoch });
   }
 
   /** Forgets the beginning of a log. */
