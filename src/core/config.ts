@@ -14,22 +14,19 @@ const DAY_MS = 86_400_000;
 /** Digits of a variable or flag as a number; anything else stays, for the schema to judge. */
 const readDigits = (value: unknown): unknown =>
   typeof value === "string" && /^\s*[+-]?\d+\s*$/.test(value) ? Number(value) : value;
+/** A whole number; only a value that is none gets this message, one out of range the exact bound. */
+const wholeNumber = (message = "must be a whole number") =>
+  z
+    .number({ error: (issue) => (issue.code === "invalid_type" ? message : undefined) })
+    .int(message);
 const integer = (min: number, max = Number.MAX_SAFE_INTEGER) =>
-  z.preprocess(
-    readDigits,
-    z.number("must be a whole number").int("must be a whole number").min(min).max(max),
-  );
+  z.preprocess(readDigits, wholeNumber().min(min).max(max));
 const DURATION_MS_MAX = 10 * 365 * DAY_MS;
 const durationMs = integer(1, DURATION_MS_MAX);
 const bytes = integer(1);
 const optionalMs = z.preprocess(
   (value) => (value === "none" ? null : readDigits(value)),
-  z
-    .number('must be a whole number or "none"')
-    .int('must be a whole number or "none"')
-    .min(1)
-    .max(DURATION_MS_MAX)
-    .nullable(),
+  wholeNumber('must be a whole number or "none"').min(1).max(DURATION_MS_MAX).nullable(),
 );
 const list = z.preprocess(
   (value) =>
