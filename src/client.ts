@@ -16,3 +16,4 @@ export type {
   Stats,
   Worker,
 } from "./client/wire.ts";
+export { toEvent, type SessionEventRow } from "./core/event-row.ts";

@@ -220,24 +220,3 @@ function serialize(type: SessionEventType, data: object): string {
 export function isSessionEventType(value: unknown): value is SessionEventType {
   return SESSION_EVENT_TYPES.includes(value as SessionEventType);
 }
-
-/**
- * Reads a row of `session_events`, as a front end that subscribes to the table gets it.
- */
-export function toEvent(row: {
-  readonly id: string;
-  readonly session_id: string;
-  readonly seq: number | string;
-  readonly event_type: string;
-  readonly event_data: JsonObject;
-  readonly created_at: string | Date;
-}): SessionEvent {
-  return {
-    id: row.id,
-    sessionId: row.session_id,
-    seq: Number(row.seq),
-    type: row.event_type as SessionEventType,
-    data: row.event_data,
-    createdAt: new Date(row.created_at),
-  };
-}

@@ -1,4 +1,5 @@
-import { type EncodedEvent, type SessionEvent, toEvent } from "../core/event.ts";
+import type { EncodedEvent, SessionEvent } from "../core/event.ts";
+import { toEvent } from "../core/event-row.ts";
 import type { EventQuery, EventRow } from "../core/store.ts";
 import type { Queryable } from "./connection-pool.ts";
 import { type EventTableRow, onlyRow } from "./rows.ts";
