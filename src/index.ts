@@ -23,8 +23,9 @@ export {
   isSessionEventType,
   SESSION_EVENT_TYPES,
   SessionEventType,
-  toEvent,
 } from "./core/event.ts";
+export { toEvent } from "./core/event-row.ts";
+export type { SessionEventRow } from "./core/event-row.ts";
 export type {
   EncodedEvent,
   EventData,
