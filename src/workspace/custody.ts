@@ -69,7 +69,7 @@ export function createCustody(options: CustodyOptions): Custody {
       const commandCookie = randomUUID();
       env[ATTEMPT_COOKIE] = options.attemptCookie;
       env[COMMAND_COOKIE] = commandCookie;
-      const wrapped = wrapCommand(probe, program, spec.args, cwd);
+      const wrapped = wrapCommand(probe, program, spec.args, cwd, { tellsInit: true });
       if (isClosed) throw new StintError("custody_unavailable", "this attempt has ended");
       const input = spec.stdin ?? "ignore";
       const stdio: StdioOptions = wrapped.tellsInit

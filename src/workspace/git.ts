@@ -79,7 +79,7 @@ export async function runGit(call: GitCall): Promise<GitAnswer> {
   const child = spawn(wrapped.file, wrapped.args, {
     cwd: call.cwd,
     env: buildGitEnvironment(call),
-    stdio: [call.input === undefined ? "ignore" : "pipe", "pipe", "pipe", "ignore"],
+    stdio: [call.input === undefined ? "ignore" : "pipe", "pipe", "pipe"],
     detached: true,
     timeout: call.timeoutMs ?? TIMEOUT_MS,
     killSignal: "SIGKILL",

@@ -172,7 +172,9 @@ async function waitUntilGone(
     signalProcess(init.pid, "SIGKILL");
     await sleep(GONE_POLL_MS);
   }
-  // A wrapper that was killed says nothing about its namespace, and without one anything may live.
-  if (options.isNamespace && !wasKilled) return;
+  // A wrapper that was killed, or failed halfway, says nothing about its namespace; and without a
+  // namespace anything may live.
+  const isCertain = init !== null || !options.tellsInit;
+  if (options.isNamespace && !wasKilled && isCertain) return;
   await sweepEnvironment(COMMAND_COOKIE, options.commandCookie).catch(() => undefined); // `close` tells
 }

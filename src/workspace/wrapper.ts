@@ -21,18 +21,21 @@ const INIT_SCRIPT = 'exec 3>&2 2>/dev/null; ("$@" 2>&3 3>&-); exit $?';
 
 /**
  * Wraps a command so that it dies with this process: a pid namespace where the host allows one,
- * else a parent-death signal. No shell stands between us and the wrapper. `file` is absolute.
+ * else a parent-death signal. No shell stands between us and the wrapper. `file` is absolute. With
+ * `tellsInit`, descriptor 3 must be a pipe where the answer says so: bubblewrap stops halfway, for
+ * ever, where it cannot write to it.
  */
 export function wrapCommand(
   probe: CustodyProbe,
   file: string,
   args: readonly string[],
   cwd: string,
+  options: { readonly tellsInit: boolean } = { tellsInit: false },
 ): WrappedCommand {
   if (probe.level === "bwrap" && probe.bwrap !== null) {
-    const own = [...BWRAP_ARGS, "--info-fd", "3", "--chdir", cwd, "--"];
-    const wrapped = [...own, file, ...args];
-    return { file: probe.bwrap, args: wrapped, tellsInit: true, isNamespace: true };
+    const { tellsInit } = options;
+    const own = [...BWRAP_ARGS, ...(tellsInit ? ["--info-fd", "3"] : []), "--chdir", cwd, "--"];
+    return { file: probe.bwrap, args: [...own, file, ...args], tellsInit, isNamespace: true };
   }
   if (probe.level === "unshare" && probe.setpriv !== null && probe.unshare !== null) {
     const own = [...buildUnshareArgs(probe.unshare, probe.mapUser), "--", "/bin/sh", "-c"];
