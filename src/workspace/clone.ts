@@ -109,6 +109,9 @@ async function runClone(
 
 /** Gives the copy the branches of the source as they are there, and the source's own origin. */
 async function adoptBranches({ source, tree, configFile }: CloneOptions): Promise<void> {
+  // It points to a branch that the source may not know as a remote one.
+  const head = ["symbolic-ref", "--quiet", "--delete", "refs/remotes/origin/HEAD"];
+  await runGit({ args: head, cwd: tree, codes: [0, 1, 128] });
   const maps = ["+refs/heads/*:refs/heads/*", "+refs/remotes/*:refs/remotes/*"];
   const fetchArgs = ["fetch", "--quiet", "--no-tags", "--update-head-ok", "--prune"];
   const fetch = [...fetchArgs, "origin", ...maps];

@@ -186,12 +186,20 @@ async function addAll(
     const { code, stderr } = await run(args, { ...call, env, codes: [0, 1, 128] });
     if (code === 0) return true;
     if (!isLast && /does not have a commit checked out/.test(stderr)) return false;
-    // Files that change or vanish while they are read are whole at the next try. What may not be
-    // read at all (an agent took its own permission) is left as the last snapshot had it.
-    if (attempt < ADD_TRIES) continue;
-    if (code === 1 && /permission denied/i.test(stderr)) return true;
-    throw new GitFailure(["add"], code, stderr);
+    if (code === 1 && isTolerable(stderr)) return true;
+    // Files that change or vanish while they are read are whole at the next try.
+    if (attempt === ADD_TRIES) throw new GitFailure(["add"], code, stderr);
   }
+}
+
+/**
+ * Whether git complains only of what no snapshot can hold: files that the agent may not read
+ * itself, and names that git never stores (`.GIT` and the like). They stay out.
+ */
+function isTolerable(stderr: string): boolean {
+  const complaints = stderr.split("\n").filter((line) => /^(?:error|fatal):/.test(line));
+  const known = /permission denied|invalid path|unable to add|unable to index file|insufficient/i;
+  return complaints.every((line) => known.test(line));
 }
 
 async function listGitlinks(run: TreeWriter["run"], call: Partial<GitCall>): Promise<string[]> {

@@ -126,13 +126,16 @@ export async function readGitFields(call: GitCall): Promise<string[]> {
   return fields;
 }
 
+/** New versions say this of a setting that old versions need. */
+const DEPRECATED = /^warning: core\.fsyncObjectFiles is deprecated.*\n?/gm;
+
 /** Git ended with an error. */
 export class GitFailure extends Error {
   readonly exitCode: number | null;
   readonly stderr: string;
 
   constructor(args: readonly string[], exitCode: number | null, stderr: string) {
-    const words = stderr.trim().slice(0, 2_000);
+    const words = stderr.replace(DEPRECATED, "").trim().slice(0, 2_000);
     super(`git ${args.slice(0, 2).join(" ")} failed (${exitCode ?? "killed"}): ${words}`);
     this.name = "GitFailure";
     this.exitCode = exitCode;

@@ -462,7 +462,7 @@ describe("snapshots", () => {
     expect(await listSnapshotFiles(workspace, id)).toEqual(
       [
         ...[".gitattributes", "-rf", ":(top)x", "a\nb", "back\\slash", "crlf.txt", "passwd"],
-        ...["sub/.GIT/config", "sub/git~1", "x.u"],
+        ...["sub/git~1", "x.u"],
       ].sort(),
     );
     expect((await readSnapshotFile(workspace, id, "crlf.txt"))?.toString()).toBe("a\r\nb\n$Id$\n");
@@ -565,13 +565,13 @@ describe("applying to the source", () => {
     const outside = join(base, "outside");
     await mkdir(outside);
     const workspace = await prepare({ source });
-    await put(workspace.path, { "dir/b.txt": "evil\n", "x/.GIT/hooks/post-checkout": "evil\n" });
+    await put(workspace.path, { "dir/b.txt": "evil\n", "x/git~1/hooks/x": "evil\n" });
     await rm(join(source, "dir"), { recursive: true });
     await put(outside, { "b.txt": "b\n" });
     await symlink(outside, join(source, "dir"));
     const { applied, conflicts } = await applyToSource(workspace);
     expect(applied).toEqual([]);
-    expect(conflicts).toEqual(["dir/b.txt", "x/.GIT/hooks/post-checkout"]);
+    expect(conflicts).toEqual(["dir/b.txt", "x/git~1/hooks/x"]);
     expect(await get(outside, "b.txt")).toBe("b\n");
   });
 
