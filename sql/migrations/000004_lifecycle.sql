@@ -280,7 +280,7 @@ begin
     session := stint.force_transition(lost.id, 'paused',
       case when lost.is_exhausted then 'recovery_exhausted' else 'worker_lost' end,
       'the worker lost its lease', case when lost.is_exhausted then null else 0 end);
-    return next row(session.id, 'active', session.status, session.reason, session.epoch,
+    return next row(session.id, 'active'::text, session.status, session.reason, session.epoch,
       session.last_seq);
   end loop;
 end $$;

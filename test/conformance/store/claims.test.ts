@@ -1,0 +1,354 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { output, range, StoreHarness } from "./harness.ts";
+
+let harness: StoreHarness;
+beforeAll(async () => {
+  harness = await StoreHarness.create({ attemptsMax: 3 });
+});
+afterAll(() => harness.close());
+
+/** Each test starts with an empty queue. */
+beforeEach(async () => {
+  await harness.sql(
+    "update coding_sessions set status = 'expired' where status in ('pending', 'active', 'paused')",
+  );
+});
+
+/** Lets time pass for one session or worker; the database's clock is the only one that counts. */
+const age = (id: string, column: string, text: string) =>
+  harness.sql(`update coding_sessions set ${column} = now() - interval '${text}' where id = $1`, [
+    id,
+  ]);
+const endLease = (workerId: string) =>
+  harness.sql("update stint.workers set lease_expires_at = now() - interval '1 s' where id = $1", [
+    workerId,
+  ]);
+
+describe("a claim", () => {
+  it("gives each session to one of many workers, oldest first", async () => {
+    const ids = [];
+    for (const _ of range(30)) ids.push(await harness.createSession());
+    const workers = await Promise.all(range(6).map(() => harness.registerWorker()));
+    const claims = await Promise.all(
+      workers.flatMap((workerId) =>
+        range(3).map(() => harness.store.claimSessions({ workerId, limit: 2 })),
+      ),
+    );
+    const claimed = claims.flat().map(({ session }) => session.id);
+    expect(new Set(claimed).size).toBe(claimed.length);
+    expect(claimed.toSorted()).toEqual(ids.toSorted());
+    for (const batch of claims) {
+      const places = batch.map(({ session }) => ids.indexOf(session.id));
+      expect(places).toEqual(places.toSorted((a, b) => a - b));
+    }
+  });
+
+  it("starts the session: its epoch, its worker, its attempt and its event", async () => {
+    const id = await harness.createSession({ script: [{ text: "hi" }] });
+    const workerId = await harness.registerWorker();
+    const [claimed] = await harness.store.claimSessions({ workerId, limit: 1 });
+    expect(claimed).toMatchObject({
+      session: { id, status: "active", reason: "started", epoch: 1, lastSeq: 2, workerId },
+      script: [{ text: "hi" }],
+    });
+    expect(claimed!.session.attempts).toBe(1);
+    expect(claimed!.queuedMs).toBeGreaterThanOrEqual(0);
+    expect(await harness.store.readStateChanges(id)).toMatchObject([
+      { seq: 2, data: { from: "pending", to: "active", reason: "started", epoch: 1, workerId } },
+    ]);
+  });
+
+  it("needs a worker whose lease lives", async () => {
+    await harness.createSession();
+    const workerId = await harness.registerWorker();
+    await endLease(workerId);
+    expect(await harness.store.claimSessions({ workerId, limit: 1 })).toEqual([]);
+    expect(await harness.store.claimSessions({ workerId: randomUUID(), limit: 1 })).toEqual([]);
+  });
+
+  it("takes a paused session when its time has come, not before, and never one that is held", async () => {
+    const workerId = await harness.registerWorker();
+    const [due, later, held] = [
+      await harness.startSession(),
+      await harness.startSession(),
+      await harness.startSession(),
+    ];
+    const pause = (resumeInMs: number | null) =>
+      ({ transition: { to: "paused", reason: "backoff", resumeInMs } }) as const;
+    await harness.commit(due, pause(0));
+    await harness.commit(later, pause(60_000));
+    await harness.commit(held, pause(null));
+    await harness.createSession();
+    const claimed = await harness.store.claimSessions({ workerId, limit: 10 });
+    // What was interrupted goes before what is new.
+    expect(claimed.map(({ session }) => session.reason).toSorted()).toEqual(["resumed", "started"]);
+    expect(claimed.find(({ session }) => session.reason === "resumed")?.session.id).toBe(
+      due.sessionId,
+    );
+    await harness.store.resumeSession(held.sessionId);
+    const [resumed] = await harness.store.claimSessions({ workerId, limit: 10 });
+    expect(resumed?.session).toMatchObject({ id: held.sessionId, epoch: held.epoch + 2 });
+  });
+
+  it("honours the session and the agents that it names", async () => {
+    const workerId = await harness.registerWorker();
+    const command = await harness.createSession({ agent: "command" });
+    const builtin = await harness.createSession();
+    const named = { workerId, limit: 5, sessionId: builtin };
+    expect(await harness.store.claimSessions({ ...named, agents: ["command"] })).toEqual([]);
+    const [first] = await harness.store.claimSessions({ workerId, limit: 5, agents: ["command"] });
+    expect(first?.session.id).toBe(command);
+    const [second] = await harness.store.claimSessions(named);
+    expect(second?.session.id).toBe(builtin);
+  });
+
+  it("leaves a session alone that somebody wants paused or ended", async () => {
+    const owner = await harness.startSession();
+    await harness.store.pauseSession(owner.sessionId);
+    await harness.commit(owner, {
+      transition: { to: "paused", reason: "worker_lost", resumeInMs: 0 },
+    });
+    const workerId = await harness.registerWorker();
+    expect(await harness.store.claimSessions({ workerId, limit: 1 })).toEqual([]);
+  });
+});
+
+describe("a heartbeat", () => {
+  it("renews the lease and tells what the worker still holds", async () => {
+    const workerId = await harness.registerWorker();
+    const kept = await harness.claim(workerId, await harness.createSession());
+    const lost = await harness.claim(workerId, await harness.createSession());
+    await harness.store.forceTransition(lost.sessionId, {
+      to: "paused",
+      reason: "user",
+      message: "",
+    });
+    expect(await harness.store.heartbeat(workerId, 60_000)).toEqual({
+      isLive: true,
+      held: [{ sessionId: kept.sessionId, epoch: kept.epoch }],
+    });
+  });
+
+  it("never revives a lease that has run out", async () => {
+    const workerId = await harness.registerWorker();
+    await harness.claim(workerId, await harness.createSession());
+    await endLease(workerId);
+    const lost = { isLive: false, held: [] };
+    expect(await harness.store.heartbeat(workerId, 60_000)).toEqual(lost);
+    expect(await harness.store.heartbeat(workerId, 60_000)).toEqual(lost);
+    expect(await harness.store.heartbeat(randomUUID(), 60_000)).toEqual(lost);
+  });
+});
+
+describe("the sweep of lost leases", () => {
+  it("pauses what lost its worker; another takes it up at once", async () => {
+    // A lease shorter than the life of this Postgres: its loss counts.
+    const workerId = await harness.registerWorker(1);
+    const other = await harness.registerWorker();
+    await harness.sql(
+      "update stint.workers set lease_expires_at = now() + interval '1 min' where id = $1",
+      [workerId],
+    );
+    const owner = await harness.claim(workerId, await harness.createSession());
+    expect(await harness.store.sweepLostLeases()).toEqual([]);
+    await endLease(workerId);
+    expect(await harness.store.sweepLostLeases()).toMatchObject([
+      { sessionId: owner.sessionId, from: "active", to: "paused", reason: "worker_lost" },
+    ]);
+    expect(await harness.commit(owner, { events: [output("late")] })).toMatchObject({
+      status: "fenced",
+    });
+    const next = await harness.claim(other, owner.sessionId);
+    expect(next.epoch).toBe(owner.epoch + 2);
+    expect(await harness.store.getSession(owner.sessionId)).toMatchObject({ attempts: 2 });
+  });
+
+  it("judges no lease until Postgres has been up for one lease duration", async () => {
+    const workerId = await harness.registerWorker(10 * 365 * 86_400_000);
+    const owner = await harness.claim(workerId, await harness.createSession());
+    await endLease(workerId);
+    expect(await harness.store.sweepLostLeases()).toEqual([]);
+    await harness.sql("update stint.workers set lease_duration_ms = 1 where id = $1", [workerId]);
+    expect(await harness.store.sweepLostLeases()).toMatchObject([{ sessionId: owner.sessionId }]);
+  });
+
+  it("acts at once on a worker that has gone from the list", async () => {
+    const workerId = await harness.registerWorker();
+    const owner = await harness.claim(workerId, await harness.createSession());
+    await harness.store.removeWorker(workerId);
+    expect(await harness.store.sweepLostLeases()).toMatchObject([{ sessionId: owner.sessionId }]);
+  });
+
+  it("holds a session for a person after too many attempts", async () => {
+    const id = await harness.createSession();
+    for (const attempt of range(3)) {
+      const workerId = await harness.registerWorker();
+      await harness.claim(workerId, id);
+      await harness.store.removeWorker(workerId);
+      const reason = attempt < 3 ? "worker_lost" : "recovery_exhausted";
+      expect(await harness.store.sweepLostLeases()).toMatchObject([{ sessionId: id, reason }]);
+    }
+    expect(await harness.store.getSession(id)).toMatchObject({ status: "paused", resumeAt: null });
+  });
+});
+
+describe("the sweep of idle sessions", () => {
+  const idle = async (id: string) => {
+    await age(id, "last_activity_at", "31 min");
+    await age(id, "sweep_at", "1 s");
+  };
+
+  it("expires an active session without activity, with an error before the end", async () => {
+    const owner = await harness.startSession();
+    await idle(owner.sessionId);
+    expect(await harness.store.sweepIdleSessions()).toMatchObject([
+      { sessionId: owner.sessionId, from: "active", to: "expired", reason: "idle_timeout" },
+    ]);
+    const events = await harness.store.readEvents(owner.sessionId, { after: owner.lastSeq });
+    expect(events).toMatchObject([
+      { type: "error", data: { code: "idle_timeout" } },
+      { type: "state_changed", data: { to: "expired", reason: "idle_timeout" } },
+    ]);
+    expect(await harness.store.getSession(owner.sessionId)).toMatchObject({
+      status: "expired",
+      error: { code: "idle_timeout" },
+    });
+  });
+
+  it("only looks again later when there was activity", async () => {
+    const owner = await harness.startSession();
+    await idle(owner.sessionId);
+    await harness.store.recordActivity([owner]);
+    expect(await harness.store.sweepIdleSessions()).toEqual([]);
+    const [row] = await harness.sql<{ minutes: string }>(
+      "select round(extract(epoch from sweep_at - now()) / 60) as minutes from coding_sessions where id = $1",
+      [owner.sessionId],
+    );
+    expect(Number(row?.minutes)).toBe(30);
+  });
+
+  it("does not count activity of an owner that lost the session", async () => {
+    const owner = await harness.startSession();
+    await idle(owner.sessionId);
+    await harness.store.recordActivity([{ ...owner, epoch: owner.epoch - 1 }]);
+    expect(await harness.store.sweepIdleSessions()).toHaveLength(1);
+  });
+
+  it.each(["tool call", "model call"])(
+    "spares a session whose %s runs within its limit",
+    async (kind) => {
+      const owner = await harness.startSession();
+      const timeoutMs = 3_600_000;
+      await harness.commit(
+        owner,
+        kind === "tool call"
+          ? {
+              openCall: {
+                callId: randomUUID(),
+                iteration: 1,
+                ordinal: 0,
+                modelCallId: "m",
+                tool: "bash",
+                input: {},
+                timeoutMs,
+              },
+            }
+          : { beginStep: { iteration: 1, inputs: [], inboxDelivered: [], timeoutMs } },
+      );
+      await idle(owner.sessionId);
+      expect(await harness.store.sweepIdleSessions()).toEqual([]);
+      const past =
+        "update stint.TABLE set deadline_at = now() - interval '1 s' where session_id = $1";
+      for (const table of ["tool_calls", "steps"]) {
+        await harness.sql(past.replace("TABLE", table), [owner.sessionId]);
+      }
+      await idle(owner.sessionId);
+      expect(await harness.store.sweepIdleSessions()).toHaveLength(1);
+      // Nobody will establish what became of the call.
+      const open = "select from stint.tool_calls where session_id = $1 and status = 'open'";
+      expect(await harness.sql(open, [owner.sessionId])).toEqual([]);
+    },
+  );
+
+  it.each([
+    ["pending", "created_at", "2 days", "queue_timeout"],
+    ["paused", "paused_at", "8 days", "paused_timeout"],
+    ["paused", "deadline_at", "1 s", "deadline"],
+    ["active", "deadline_at", "1 s", "deadline"],
+    ["pending", "deadline_at", "1 s", "deadline"],
+  ])("expires a %s session by %s", async (status, column, text, reason) => {
+    const id =
+      status === "active"
+        ? (await harness.startSession()).sessionId
+        : await harness.createInState(status);
+    await age(id, column, text);
+    await age(id, "sweep_at", "1 s");
+    expect(await harness.store.sweepIdleSessions()).toMatchObject([
+      { sessionId: id, from: status, to: "expired", reason },
+    ]);
+  });
+
+  it("goes on until nothing is due, however much that is", async () => {
+    await harness.sql(
+      "insert into coding_sessions (prompt) select 'x' from generate_series(1, 2500)",
+    );
+    await harness.sql("update coding_sessions set sweep_at = now() where status = 'pending'");
+    expect(await harness.store.sweepIdleSessions()).toEqual([]);
+    const [row] = await harness.sql<{ due: number }>(
+      "select count(*) as due from coding_sessions where status = 'pending' and sweep_at <= now()",
+    );
+    expect(row?.due).toBe(0);
+  });
+
+  it("lets two sweeps at once end each session once", async () => {
+    const ids = await Promise.all(range(20).map(() => harness.createSession()));
+    for (const id of ids) await age(id, "deadline_at", "1 s");
+    await harness.sql("update coding_sessions set sweep_at = now() where status = 'pending'");
+    const sweeps = await Promise.all(range(4).map(() => harness.store.sweepIdleSessions()));
+    const swept = sweeps.flat().map(({ sessionId }) => sessionId);
+    expect(swept.toSorted()).toEqual(ids.toSorted());
+  });
+});
+
+describe("the sweep of control requests", () => {
+  const letLie = (id: string) =>
+    harness.sql(
+      "update stint.inbox set created_at = now() - interval '11 s' where session_id = $1",
+      [id],
+    );
+
+  it.each([
+    ["pause", "paused", "user"],
+    ["cancel", "failed", "cancelled"],
+  ] as const)("carries out a %s that the owner left lying", async (kind, to, reason) => {
+    const owner = await harness.startSession();
+    const ask = () =>
+      kind === "pause"
+        ? harness.store.pauseSession(owner.sessionId)
+        : harness.store.cancelSession(owner.sessionId);
+    await ask();
+    await ask();
+    expect(await harness.store.listInbox([owner.sessionId])).toMatchObject([{ kind }]);
+    expect(await harness.store.sweepControlRequests()).toEqual([]);
+    await letLie(owner.sessionId);
+    expect(await harness.store.sweepControlRequests()).toMatchObject([
+      { sessionId: owner.sessionId, from: "active", to, reason },
+    ]);
+    expect(await harness.store.listInbox([owner.sessionId])).toEqual([]);
+    expect(await harness.store.getSession(owner.sessionId)).toMatchObject({ resumeAt: null });
+  });
+
+  it("holds a session that was paused otherwise while the request lay", async () => {
+    const owner = await harness.startSession();
+    await harness.store.pauseSession(owner.sessionId);
+    await harness.commit(owner, {
+      transition: { to: "paused", reason: "shutdown", resumeInMs: 0 },
+    });
+    await harness.store.sweepControlRequests();
+    expect(await harness.store.getSession(owner.sessionId)).toMatchObject({
+      status: "paused",
+      resumeAt: null,
+    });
+  });
+});
