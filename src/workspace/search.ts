@@ -97,7 +97,7 @@ function createMatcher(pattern: string, isRegex: boolean, deadline: number): Mat
     };
   }
   try {
-    new RegExp(pattern, "u");
+    RegExp(pattern, "u");
   } catch (cause) {
     throw new StintError("invalid_request", `no regular expression: ${(cause as Error).message}`, {
       cause,
@@ -163,6 +163,7 @@ function createRegexMatcher(pattern: string, deadline: number): Matcher {
         );
         thread.on("message", onMessage);
         thread.on("error", onError);
+        // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, no window
         thread.postMessage({ text, countMax });
       });
     },

@@ -41,12 +41,15 @@ function compareLines(a: readonly string[], b: readonly string[]): Edit[] {
   let end = 0;
   const endMax = Math.min(a.length, b.length) - start;
   while (end < endMax && a[a.length - 1 - end] === b[b.length - 1 - end]) end += 1;
-  const keep = (line: string): Edit => ({ kind: " ", line });
   return [
     ...a.slice(0, start).map(keep),
     ...compareMiddle(a.slice(start, a.length - end), b.slice(start, b.length - end)),
     ...a.slice(a.length - end).map(keep),
   ];
+}
+
+function keep(line: string): Edit {
+  return { kind: " ", line };
 }
 
 function compareMiddle(a: readonly string[], b: readonly string[]): Edit[] {

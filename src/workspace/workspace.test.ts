@@ -348,7 +348,7 @@ describe("other sources", () => {
       [{ mode: "in-place", source: "https://example.test/x.git" }, "workspace_invalid"],
     ] as const;
     for (const [request, code] of cases) {
-      await expect(prepare(request, roots), code).rejects.toMatchObject({ code });
+      await expect(prepare(request, roots)).rejects.toMatchObject({ code });
     }
     await expect(prepare({}, { sessionId: "../up" })).rejects.toMatchObject({
       code: "invalid_request",
