@@ -104,6 +104,10 @@ export const EVENT_SCHEMAS = {
     final: z.boolean().optional(),
     /** Bytes of output that the cap left out; on the final event. */
     omittedBytes: count.optional(),
+    /** Bytes that are missing before this piece, because of the cap. */
+    omittedBefore: count.optional(),
+    /** What became of the call, where it is not plainly finished; on the final event. */
+    status: z.enum(["finished", "interrupted", "unknown"]).optional(),
   }),
   file_change: z
     .looseObject({
