@@ -73,6 +73,19 @@ export class ConnectionPool {
     }
   }
 
+  /**
+   * As `run`, and once more on another connection where the first was lost: for work that changes
+   * nothing. After a restart of Postgres the idle connections are dead without knowing it.
+   */
+  async read<T>(work: (client: Queryable) => Promise<T>): Promise<T> {
+    try {
+      return await this.run(work);
+    } catch (error) {
+      if (!(error instanceof StintError) || error.code !== "database_unavailable") throw error;
+      return this.run(work);
+    }
+  }
+
   /** Ends idle connections, then those in use as they come back. Waiting callers are refused. */
   async close(): Promise<void> {
     this.#isClosed = true;

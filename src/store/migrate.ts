@@ -80,7 +80,10 @@ export async function migrateDatabase(source: ConnectionSource): Promise<readonl
 export async function readMigrationStatus(source: ConnectionSource): Promise<MigrationStatus> {
   const migrations = await readMigrations();
   return withMigrationConnection(source, async (client) => {
-    const rows = (await hasRegister(client)) ? await readRegister(client) : [];
+    const rows = await inTransaction(client, async () => {
+      await becomeOwner(client);
+      return (await hasRegister(client)) ? readRegister(client) : [];
+    });
     const known = new Map(rows.map((row) => [row.version, row]));
     return {
       current: Math.max(0, ...known.keys()),
@@ -153,10 +156,16 @@ async function readMigration(url: URL, fileName: string): Promise<Migration> {
   };
 }
 
-async function inLockedTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
+function inLockedTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
+  return inTransaction(client, async () => {
+    await client.query("select pg_advisory_xact_lock($1)", [LOCK_KEY]);
+    return work();
+  });
+}
+
+async function inTransaction<T>(client: pg.Client, work: () => Promise<T>): Promise<T> {
   await client.query("begin");
   try {
-    await client.query("select pg_advisory_xact_lock($1)", [LOCK_KEY]);
     const result = await work();
     await client.query("commit");
     return result;
@@ -188,7 +197,10 @@ async function prepareRoles(client: pg.Client): Promise<void> {
 
 async function needsPrelude(client: pg.Client): Promise<boolean> {
   const { rows } = await client.query<{ missing: boolean }>(
-    `select to_regprocedure('auth.uid()') is null or exists (
+    `select not exists (
+       select from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+       where n.nspname = 'auth' and p.proname = 'uid' and p.pronargs = 0
+     ) or exists (
        select from unnest(array['service_role', 'authenticated', 'anon']) wanted(name)
        where to_regrole(wanted.name) is null
      ) as missing`,

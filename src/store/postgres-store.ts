@@ -121,7 +121,7 @@ class PostgresStore implements Store {
     this.#feed = new ChangeFeed({
       source,
       notifier: this.#notifier,
-      run: (work) => this.#pool.run(work),
+      run: (work) => this.#pool.read(work),
     });
     this.#groupCommit = new GroupCommit({
       source,
@@ -135,7 +135,7 @@ class PostgresStore implements Store {
   }
 
   assertVersion(where: string): Promise<void> {
-    return this.#pool.run((client) => assertSchemaVersion(client, where));
+    return this.#pool.read((client) => assertSchemaVersion(client, where));
   }
 
   // -- sessions ----------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class PostgresStore implements Store {
   }
 
   getScript(id: string): Promise<Script | null> {
-    return this.#pool.run((client) => sessions.selectScript(client, id));
+    return this.#pool.read((client) => sessions.selectScript(client, id));
   }
 
   async deleteSession(id: string): Promise<void> {
@@ -177,12 +177,12 @@ class PostgresStore implements Store {
   }
 
   readStateChanges(id: string): Promise<readonly SessionEvent[]> {
-    return this.#pool.run((client) => events.selectStateChanges(client, id));
+    return this.#pool.read((client) => events.selectStateChanges(client, id));
   }
 
   async readStats(viewer?: Viewer): Promise<StoreStats> {
     const figures = await this.#read(viewer, selectSessionFigures);
-    return { ...figures, ...(await this.#pool.run(selectWorkerFigures)) };
+    return { ...figures, ...(await this.#pool.read(selectWorkerFigures)) };
   }
 
   // -- commands ----------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ class PostgresStore implements Store {
   }
 
   listWorkers(): Promise<readonly WorkerSnapshot[]> {
-    return this.#pool.run(workers.selectWorkers);
+    return this.#pool.read(workers.selectWorkers);
   }
 
   async claimSessions(
@@ -272,11 +272,11 @@ class PostgresStore implements Store {
 
   async listInbox(sessionIds: readonly string[]): Promise<readonly InboxItem[]> {
     if (sessionIds.length === 0) return [];
-    return this.#pool.run((client) => selectInbox(client, sessionIds));
+    return this.#pool.read((client) => selectInbox(client, sessionIds));
   }
 
   readCheckpoint(sessionId: string): Promise<Checkpoint> {
-    return this.#pool.run((client) => selectCheckpoint(client, sessionId));
+    return this.#pool.read((client) => selectCheckpoint(client, sessionId));
   }
 
   async recordActivity(owners: readonly Ownership[]): Promise<void> {
@@ -317,7 +317,7 @@ class PostgresStore implements Store {
   }
 
   async ping(): Promise<void> {
-    await this.#pool.run((client) => client.query("select 1"));
+    await this.#pool.read((client) => client.query("select 1"));
   }
 
   /** Writes what is queued, at most for some seconds, and ends all connections. Idempotent. */
@@ -329,7 +329,7 @@ class PostgresStore implements Store {
   }
 
   #read<T>(viewer: Viewer | undefined, work: (client: Queryable) => Promise<T>): Promise<T> {
-    return this.#pool.run((client) => readAs(client, viewer, work));
+    return this.#pool.read((client) => readAs(client, viewer, work));
   }
 
   async #command(work: (client: Queryable) => Promise<SessionSnapshot>): Promise<SessionSnapshot> {

@@ -1,0 +1,1139 @@
+-- The whole schema, as the migrations leave it; for reading only. Written by
+-- npx vitest run test/conformance/store/schema.test.ts -u
+
+-- Types
+
+create type stint.claimed_session as (session public.coding_sessions, queued_ms bigint);
+create type stint.transition_notice as (session_id uuid, from_state text, to_state text, reason text, epoch
+    bigint, last_seq bigint);
+
+-- Tables
+
+create table public.coding_sessions (
+  id uuid default gen_random_uuid() not null,
+  user_id uuid default '00000000-0000-4000-8000-000000000001'::uuid not null,
+  status text default 'pending'::text not null,
+  reason text default 'created'::text not null,
+  waiting_for text,
+  resume_at timestamp with time zone,
+  epoch bigint default 0 not null,
+  last_seq bigint default 0 not null,
+  commit_id uuid,
+  worker_id uuid,
+  agent text default 'builtin'::text not null,
+  model text,
+  prompt text not null,
+  script jsonb,
+  workspace jsonb default '{"mode": "copy"}'::jsonb not null,
+  workspace_path text,
+  in_place_path text,
+  recovery text default 'restore'::text not null,
+  limits jsonb default '{}'::jsonb not null,
+  idle_timeout_ms bigint default 1800000 not null,
+  paused_timeout_ms bigint default 604800000 not null,
+  queue_timeout_ms bigint default 86400000 not null,
+  deadline_at timestamp with time zone,
+  keep_open boolean default false not null,
+  metadata jsonb default '{}'::jsonb not null,
+  agent_session_id text,
+  parent_id uuid,
+  iterations bigint default 0 not null,
+  input_tokens bigint default 0 not null,
+  output_tokens bigint default 0 not null,
+  cache_read_tokens bigint default 0 not null,
+  cache_write_tokens bigint default 0 not null,
+  reasoning_tokens bigint default 0 not null,
+  tool_calls bigint default 0 not null,
+  cost_usd double precision,
+  error_code text,
+  error_message text,
+  attempts integer default 0 not null,
+  created_at timestamp with time zone default now() not null,
+  started_at timestamp with time zone,
+  active_since timestamp with time zone,
+  paused_at timestamp with time zone,
+  completed_at timestamp with time zone,
+  last_activity_at timestamp with time zone default now() not null,
+  active_ms bigint default 0 not null,
+  sweep_at timestamp with time zone
+) with (fillfactor=50);
+create table public.session_events (
+  id uuid not null,
+  session_id uuid not null,
+  seq bigint not null,
+  event_type text not null,
+  event_data jsonb not null,
+  created_at timestamp with time zone default now() not null
+);
+create table public.stint_migrations (
+  version integer not null,
+  name text not null,
+  checksum text not null,
+  applied_at timestamp with time zone default now() not null
+);
+create table stint.attempts (
+  session_id uuid not null,
+  epoch bigint not null,
+  worker_id uuid,
+  started_at timestamp with time zone default now() not null,
+  ended_at timestamp with time zone,
+  ended_state text,
+  ended_reason text,
+  refunded boolean default false not null,
+  progress boolean default false not null
+);
+create table stint.idempotency_keys (
+  user_id uuid not null,
+  key text not null,
+  request_hash text not null,
+  session_id uuid not null,
+  created_at timestamp with time zone default now() not null
+);
+create table stint.inbox (
+  id uuid not null,
+  "position" bigint generated always as identity not null,
+  session_id uuid not null,
+  kind text not null,
+  body text,
+  user_id uuid,
+  created_at timestamp with time zone default now() not null,
+  consumed_at timestamp with time zone,
+  consumed_epoch bigint,
+  delivered_iteration integer
+);
+create table stint.raw_messages (
+  session_id uuid not null,
+  "position" bigint generated always as identity not null,
+  epoch bigint not null,
+  seq bigint not null,
+  message jsonb not null,
+  created_at timestamp with time zone default now() not null
+);
+create table stint.steps (
+  session_id uuid not null,
+  iteration integer not null,
+  epoch bigint not null,
+  inputs jsonb not null,
+  response jsonb,
+  usage jsonb,
+  begun_at timestamp with time zone default now() not null,
+  deadline_at timestamp with time zone not null,
+  finished_at timestamp with time zone
+);
+create table stint.tool_calls (
+  id uuid not null,
+  session_id uuid not null,
+  iteration integer not null,
+  ordinal integer not null,
+  epoch bigint not null,
+  model_call_id text not null,
+  tool text not null,
+  input jsonb not null,
+  status text default 'open'::text not null,
+  result jsonb,
+  is_error boolean default false not null,
+  exit_code integer,
+  opened_at timestamp with time zone default now() not null,
+  deadline_at timestamp with time zone not null,
+  closed_at timestamp with time zone
+);
+create table stint.workers (
+  id uuid not null,
+  name text not null,
+  host text not null,
+  boot_id text not null,
+  pid integer not null,
+  pid_start_time text not null,
+  slots integer not null,
+  version text not null,
+  agents text[] default '{}'::text[] not null,
+  lease_duration_ms bigint not null,
+  started_at timestamp with time zone default now() not null,
+  heartbeat_at timestamp with time zone default now() not null,
+  lease_expires_at timestamp with time zone not null
+) with (fillfactor=50);
+
+-- Constraints
+
+alter table public.coding_sessions add constraint coding_sessions_attempts_check CHECK ((attempts >= 0));
+alter table public.coding_sessions add constraint coding_sessions_idle_timeout_ms_check CHECK
+    ((idle_timeout_ms > 0));
+alter table public.coding_sessions add constraint coding_sessions_paused_timeout_ms_check CHECK
+    ((paused_timeout_ms > 0));
+alter table public.coding_sessions add constraint coding_sessions_pkey PRIMARY KEY (id);
+alter table public.coding_sessions add constraint coding_sessions_queue_timeout_ms_check CHECK
+    ((queue_timeout_ms > 0));
+alter table public.coding_sessions add constraint coding_sessions_recovery_check CHECK ((recovery = ANY
+    (ARRAY['restore'::text, 'adopt'::text])));
+alter table public.coding_sessions add constraint coding_sessions_status_check CHECK ((status = ANY
+    (ARRAY['pending'::text, 'active'::text, 'paused'::text, 'completed'::text, 'failed'::text,
+    'expired'::text])));
+alter table public.coding_sessions add constraint coding_sessions_waiting_for_check CHECK ((waiting_for = ANY
+    (ARRAY['input'::text, 'permission'::text])));
+alter table public.coding_sessions add constraint only_active_has_worker CHECK (((worker_id IS NULL) OR
+    (status = 'active'::text)));
+alter table public.coding_sessions add constraint only_paused_waits CHECK (((status = 'paused'::text) OR
+    ((resume_at IS NULL) AND (waiting_for IS NULL))));
+alter table public.coding_sessions add constraint terminal_has_end CHECK (((status = ANY
+    (ARRAY['completed'::text, 'failed'::text, 'expired'::text])) = (completed_at IS NOT NULL)));
+alter table public.session_events add constraint session_events_pkey PRIMARY KEY (session_id, seq);
+alter table public.stint_migrations add constraint stint_migrations_pkey PRIMARY KEY (version);
+alter table stint.attempts add constraint attempts_pkey PRIMARY KEY (session_id, epoch);
+alter table stint.idempotency_keys add constraint idempotency_keys_pkey PRIMARY KEY (user_id, key);
+alter table stint.inbox add constraint inbox_kind_check CHECK ((kind = ANY (ARRAY['message'::text,
+    'pause'::text, 'cancel'::text])));
+alter table stint.inbox add constraint inbox_pkey PRIMARY KEY (id);
+alter table stint.raw_messages add constraint raw_messages_pkey PRIMARY KEY (session_id, "position");
+alter table stint.steps add constraint steps_pkey PRIMARY KEY (session_id, iteration);
+alter table stint.tool_calls add constraint closed_has_end CHECK (((status = 'open'::text) = (closed_at IS
+    NULL)));
+alter table stint.tool_calls add constraint tool_calls_pkey PRIMARY KEY (id);
+alter table stint.tool_calls add constraint tool_calls_session_id_iteration_ordinal_key UNIQUE (session_id,
+    iteration, ordinal);
+alter table stint.tool_calls add constraint tool_calls_status_check CHECK ((status = ANY (ARRAY['open'::text,
+    'finished'::text, 'interrupted'::text, 'unknown'::text])));
+alter table stint.workers add constraint workers_lease_duration_ms_check CHECK ((lease_duration_ms > 0));
+alter table stint.workers add constraint workers_pkey PRIMARY KEY (id);
+
+-- Indexes
+
+CREATE UNIQUE INDEX coding_sessions_in_place ON public.coding_sessions USING btree (in_place_path) WHERE
+    ((in_place_path IS NOT NULL) AND (status = ANY (ARRAY['pending'::text, 'active'::text, 'paused'::text])));
+CREATE INDEX coding_sessions_newest ON public.coding_sessions USING btree (created_at DESC, id DESC);
+CREATE INDEX coding_sessions_pending ON public.coding_sessions USING btree (created_at) WHERE (status =
+    'pending'::text);
+CREATE INDEX coding_sessions_resumable ON public.coding_sessions USING btree (resume_at) WHERE (status =
+    'paused'::text);
+CREATE INDEX coding_sessions_sweep ON public.coding_sessions USING btree (sweep_at) WHERE (status = ANY
+    (ARRAY['pending'::text, 'active'::text, 'paused'::text]));
+CREATE INDEX coding_sessions_user ON public.coding_sessions USING btree (user_id, created_at DESC);
+CREATE INDEX coding_sessions_worker ON public.coding_sessions USING btree (worker_id) WHERE (status =
+    'active'::text);
+CREATE INDEX idempotency_keys_session ON stint.idempotency_keys USING btree (session_id);
+CREATE INDEX inbox_session ON stint.inbox USING btree (session_id, "position");
+CREATE INDEX inbox_waiting ON stint.inbox USING btree (session_id, "position") WHERE (consumed_at IS NULL);
+CREATE INDEX session_events_created ON public.session_events USING brin (created_at) WITH
+    (pages_per_range='32', autosummarize='on');
+CREATE INDEX tool_calls_open ON stint.tool_calls USING btree (session_id) WHERE (status = 'open'::text);
+
+-- Functions
+
+CREATE OR REPLACE FUNCTION stint.append_events(p_sid uuid[], p_epoch bigint[], p_base bigint[], p_n integer[],
+    p_last_id uuid[], p_part jsonb[], p_id uuid[], p_six integer[], p_ord integer[], p_type text[], p_data
+    jsonb[], OUT heads bigint[], OUT details jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  r record;
+  slot integer;
+  slots integer := cardinality(p_sid);
+  session public.coding_sessions;
+begin
+  heads := array_fill(null::bigint, array[slots]);
+
+  for r in
+    update public.coding_sessions c set last_seq = b.base + b.n, last_activity_at = now()
+    from unnest(p_sid, p_epoch, p_base, p_n, p_part) with ordinality b(sid, epoch, base, n, part, ix)
+    where b.part is null and c.id = b.sid and c.epoch = b.epoch and c.last_seq = b.base
+      and c.status = 'active'
+    returning b.ix, b.base
+  loop
+    heads[r.ix] := r.base;
+  end loop;
+  insert into public.session_events (id, session_id, seq, event_type, event_data, created_at)
+  select e.id, p_sid[e.six], heads[e.six] + e.ord, e.typ, e.data, now()
+  from unnest(p_id, p_six, p_ord, p_type, p_data) e(id, six, ord, typ, data)
+  where heads[e.six] is not null;
+
+  for slot in 1 .. slots loop
+    continue when heads[slot] is not null;
+    if p_part[slot] is not null then
+      begin
+        update public.coding_sessions set last_seq = p_base[slot] + p_n[slot],
+          commit_id = p_last_id[slot], last_activity_at = now()
+        where id = p_sid[slot] and epoch = p_epoch[slot] and last_seq = p_base[slot]
+          and status = 'active' and commit_id is distinct from p_last_id[slot];
+        if found then
+          insert into public.session_events (id, session_id, seq, event_type, event_data)
+          select e.id, p_sid[slot], p_base[slot] + e.ord, e.typ, e.data
+          from unnest(p_id, p_six, p_ord, p_type, p_data) e(id, six, ord, typ, data)
+          where e.six = slot;
+          perform stint.apply_commit(p_sid[slot], p_epoch[slot], p_base[slot] + p_n[slot],
+            p_part[slot]);
+          heads[slot] := p_base[slot];
+        end if;
+      exception
+        when sqlstate 'ST001' or sqlstate 'ST004' or sqlstate 'ST005' or sqlstate 'ST011'
+          or integrity_constraint_violation or data_exception then
+          details := coalesce(details, '[]') || jsonb_build_object('ix', slot, 'status', 'rejected',
+            'code', sqlstate, 'message', sqlerrm);
+          continue;
+      end;
+    end if;
+
+    select * into session from public.coding_sessions where id = p_sid[slot];
+    details := coalesce(details, '[]') || jsonb_build_object('ix', slot, 'epoch', session.epoch,
+      'lastSeq', session.last_seq, 'status', case
+        when heads[slot] is not null then 'ok'
+        when session.id is null then 'gone'
+        when session.commit_id = p_last_id[slot] or stint.was_committed(p_sid[slot], p_epoch[slot],
+          p_base[slot], p_n[slot], p_last_id[slot], p_part[slot]) then 'ok'
+        when session.epoch <> p_epoch[slot] or session.status <> 'active' then 'fenced'
+        else 'stale'
+      end);
+  end loop;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.append_locked(p_session uuid, p_type text, p_data jsonb)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  appended bigint;
+begin
+  update public.coding_sessions set last_seq = last_seq + 1, last_activity_at = now()
+  where id = p_session returning last_seq into appended;
+  insert into public.session_events (id, session_id, seq, event_type, event_data)
+  values (gen_random_uuid(), p_session, appended, p_type, p_data);
+  return appended;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.append_unowned(p_session uuid, p_types text[], p_data jsonb[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions;
+  appended bigint;
+begin
+  select * into session from public.coding_sessions where id = p_session for update;
+  if session.id is null then
+    raise exception 'no session %', p_session using errcode = 'ST003';
+  end if;
+  if stint.is_terminal(session.status) then
+    raise exception 'session % is %: its log is closed', p_session, session.status
+      using errcode = 'ST002';
+  end if;
+  if session.status = 'active' then
+    raise exception 'session % is owned by a worker', p_session using errcode = 'ST009';
+  end if;
+  appended := session.last_seq;
+  for i in 1 .. cardinality(p_types) loop
+    appended := stint.append_locked(p_session, p_types[i], p_data[i]);
+  end loop;
+  return appended;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.apply_commit(p_session uuid, p_epoch bigint, p_seq bigint, p_part jsonb)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  part jsonb;
+  changed integer;
+begin
+  part := p_part -> 'stats';
+  if part is not null then
+    update public.coding_sessions set
+      iterations = iterations + coalesce((part ->> 'iterations')::bigint, 0),
+      input_tokens = input_tokens + coalesce((part ->> 'inputTokens')::bigint, 0),
+      output_tokens = output_tokens + coalesce((part ->> 'outputTokens')::bigint, 0),
+      cache_read_tokens = cache_read_tokens + coalesce((part ->> 'cacheReadTokens')::bigint, 0),
+      cache_write_tokens = cache_write_tokens + coalesce((part ->> 'cacheWriteTokens')::bigint, 0),
+      reasoning_tokens = reasoning_tokens + coalesce((part ->> 'reasoningTokens')::bigint, 0),
+      tool_calls = tool_calls + coalesce((part ->> 'toolCalls')::bigint, 0)
+    where id = p_session;
+  end if;
+
+  if p_part ? 'workspacePath' or p_part ? 'agentSessionId' then
+    update public.coding_sessions set
+      workspace_path = coalesce(p_part ->> 'workspacePath', workspace_path),
+      agent_session_id = coalesce(p_part ->> 'agentSessionId', agent_session_id)
+    where id = p_session;
+  end if;
+
+  part := p_part -> 'inboxConsumed';
+  if part is not null then
+    update stint.inbox set consumed_at = now(), consumed_epoch = p_epoch
+    where session_id = p_session and consumed_at is null
+      and id in (select value::uuid from jsonb_array_elements_text(part));
+    get diagnostics changed = row_count;
+    if changed <> jsonb_array_length(part) then
+      raise exception 'a message of session % was taken before', p_session using errcode = 'ST005';
+    end if;
+  end if;
+
+  part := p_part -> 'beginStep';
+  if part is not null then
+    insert into stint.steps (session_id, iteration, epoch, inputs, deadline_at)
+    values (p_session, (part ->> 'iteration')::integer, p_epoch, part -> 'inputs',
+      now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond')
+    on conflict (session_id, iteration) do update
+      set epoch = excluded.epoch, begun_at = now(), deadline_at = excluded.deadline_at,
+        inputs = excluded.inputs
+      where steps.finished_at is null;
+    update stint.inbox set delivered_iteration = (part ->> 'iteration')::integer
+    where session_id = p_session and delivered_iteration is null
+      and id in (select value::uuid from jsonb_array_elements_text(part -> 'inboxDelivered'));
+  end if;
+
+  part := p_part -> 'finishStep';
+  if part is not null then
+    update stint.steps set response = part -> 'response', usage = part -> 'usage', finished_at = now()
+    where session_id = p_session and iteration = (part ->> 'iteration')::integer
+      and finished_at is null;
+    update stint.attempts set progress = true
+    where session_id = p_session and epoch = p_epoch and not progress;
+  end if;
+
+  part := p_part -> 'openCall';
+  if part is not null then
+    insert into stint.tool_calls (id, session_id, iteration, ordinal, epoch, model_call_id, tool,
+      input, deadline_at)
+    values ((part ->> 'callId')::uuid, p_session, (part ->> 'iteration')::integer,
+      (part ->> 'ordinal')::integer, p_epoch, part ->> 'modelCallId', part ->> 'tool',
+      part -> 'input', now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+  end if;
+
+  part := p_part -> 'closeCall';
+  if part is not null then
+    update stint.tool_calls set status = part ->> 'status', result = part -> 'result',
+      is_error = (part ->> 'isError')::boolean, exit_code = (part ->> 'exitCode')::integer,
+      closed_at = now()
+    where id = (part ->> 'callId')::uuid and session_id = p_session and status = 'open';
+    if not found then
+      raise exception 'call % of session % is not open', part ->> 'callId', p_session
+        using errcode = 'ST011';
+    end if;
+    update stint.attempts set progress = true
+    where session_id = p_session and epoch = p_epoch and not progress;
+  end if;
+
+  part := p_part -> 'rawMessages';
+  if part is not null then
+    insert into stint.raw_messages (session_id, epoch, seq, message)
+    select p_session, p_epoch, p_seq, value from jsonb_array_elements(part);
+  end if;
+
+  part := p_part -> 'transition';
+  if part is not null then
+    if (part ->> 'unlessInbox')::boolean and exists (
+      select from stint.inbox where session_id = p_session and consumed_at is null
+    ) then
+      raise exception 'messages wait in the inbox of session %', p_session using errcode = 'ST004';
+    end if;
+    update public.coding_sessions set
+      status = part ->> 'to',
+      reason = part ->> 'reason',
+      waiting_for = part ->> 'waitingFor',
+      resume_at = now() + (part ->> 'resumeInMs')::bigint * interval '1 millisecond',
+      error_code = coalesce(part -> 'error' ->> 'code', error_code),
+      error_message = coalesce(part -> 'error' ->> 'message', error_message)
+    where id = p_session;
+  end if;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.cancel_session(p_session uuid)
+ RETURNS public.coding_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+  target text := case session.status when 'pending' then 'expired' else 'failed' end;
+begin
+  if session.status = 'active' then
+    perform stint.request_control(p_session, 'cancel');
+    return session;
+  end if;
+  return stint.force_transition(p_session, target, 'cancelled', 'the session was cancelled');
+end $function$;
+CREATE OR REPLACE FUNCTION stint.claim_sessions(p_worker uuid, p_limit integer, p_session uuid DEFAULT
+    NULL::uuid, p_agents text[] DEFAULT NULL::text[])
+ RETURNS SETOF stint.claimed_session
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  due record;
+  session public.coding_sessions;
+  remaining integer := p_limit;
+begin
+  -- The lock keeps the lease from being removed between this check and the claim.
+  perform from stint.workers
+  where id = p_worker and lease_expires_at > clock_timestamp() for key share;
+  if not found then
+    return;
+  end if;
+
+  for due in
+    select id, resume_at as due_at from public.coding_sessions s
+    where status = 'paused' and resume_at <= now()
+      and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
+      and not exists (select from stint.inbox i
+        where i.session_id = s.id and i.consumed_at is null and i.kind <> 'message')
+    order by resume_at limit remaining for update skip locked
+  loop
+    update public.coding_sessions set status = 'active', reason = 'resumed', worker_id = p_worker
+    where id = due.id returning * into session;
+    remaining := remaining - 1;
+    return next row(session, (extract(epoch from now() - due.due_at) * 1000)::bigint);
+  end loop;
+
+  for due in
+    select id, created_at as due_at from public.coding_sessions
+    where status = 'pending'
+      and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
+    order by created_at limit remaining for update skip locked
+  loop
+    update public.coding_sessions set status = 'active', reason = 'started', worker_id = p_worker
+    where id = due.id returning * into session;
+    return next row(session, (extract(epoch from now() - due.due_at) * 1000)::bigint);
+  end loop;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.create_session(p_session jsonb, p_key text DEFAULT NULL::text, p_request_hash
+    text DEFAULT NULL::text, OUT session public.coding_sessions, OUT is_replay boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  known stint.idempotency_keys;
+begin
+  is_replay := false;
+  if p_key is not null then
+    -- A concurrent call with the same key waits here for the first one to commit.
+    insert into stint.idempotency_keys (user_id, key, request_hash, session_id)
+    values ((p_session ->> 'userId')::uuid, p_key, p_request_hash, (p_session ->> 'id')::uuid)
+    on conflict (user_id, key) do nothing;
+    if not found then
+      select * into known from stint.idempotency_keys
+      where user_id = (p_session ->> 'userId')::uuid and key = p_key;
+      if known.request_hash <> p_request_hash then
+        raise exception 'the key % was used for another request', p_key using errcode = 'ST010';
+      end if;
+      select * into session from public.coding_sessions where id = known.session_id;
+      is_replay := true;
+      return;
+    end if;
+  end if;
+  insert into public.coding_sessions (id, user_id, agent, model, prompt, script, workspace,
+    in_place_path, recovery, limits, idle_timeout_ms, paused_timeout_ms, queue_timeout_ms,
+    deadline_at, keep_open, metadata, parent_id)
+  values ((p_session ->> 'id')::uuid, (p_session ->> 'userId')::uuid, p_session ->> 'agent',
+    p_session ->> 'model', p_session ->> 'prompt', nullif(p_session -> 'script', 'null'),
+    p_session -> 'workspace', p_session ->> 'inPlacePath', p_session ->> 'recovery',
+    p_session -> 'limits', (p_session -> 'limits' ->> 'idleTimeoutMs')::bigint,
+    (p_session -> 'limits' ->> 'pausedTimeoutMs')::bigint,
+    (p_session -> 'limits' ->> 'queueTimeoutMs')::bigint,
+    now() + (p_session -> 'limits' ->> 'deadlineMs')::bigint * interval '1 millisecond',
+    (p_session ->> 'keepOpen')::boolean, p_session -> 'metadata', (p_session ->> 'parentId')::uuid)
+  returning * into session;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.delete_session(p_session uuid)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from public.coding_sessions where id = p_session;
+  return found;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.delete_session_rows()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from public.session_events e using old_rows o where e.session_id = o.id;
+  delete from stint.attempts e using old_rows o where e.session_id = o.id;
+  delete from stint.steps e using old_rows o where e.session_id = o.id;
+  delete from stint.tool_calls e using old_rows o where e.session_id = o.id;
+  delete from stint.inbox e using old_rows o where e.session_id = o.id;
+  delete from stint.raw_messages e using old_rows o where e.session_id = o.id;
+  delete from stint.idempotency_keys e using old_rows o where e.session_id = o.id;
+  return null;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.force_transition(p_session uuid, p_to text, p_reason text, p_message text,
+    p_resume_ms bigint DEFAULT NULL::bigint)
+ RETURNS public.coding_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if not stint.is_valid_transition(session.status, p_to) then
+    raise exception 'Invalid state transition: % → %', session.status, p_to
+      using errcode = 'ST001', detail = format('session %s', p_session);
+  end if;
+  if p_to in ('failed', 'expired') then
+    perform stint.append_locked(p_session, 'error', jsonb_build_object(
+      'code', p_reason, 'message', p_message, 'stats', stint.stats_of(session)));
+  end if;
+  update public.coding_sessions set
+    status = p_to, reason = p_reason,
+    resume_at = case when p_to = 'paused' then now() + p_resume_ms * interval '1 millisecond' end,
+    error_code = case when p_to = 'paused' then error_code else p_reason end,
+    error_message = case when p_to = 'paused' then error_message else p_message end
+  where id = p_session returning * into session;
+  -- Requests that this transition answers or makes pointless.
+  update stint.inbox set consumed_at = now()
+  where session_id = p_session and consumed_at is null
+    and (kind = 'pause' or stint.is_terminal(p_to));
+  return session;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.guard_session_delete()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if not stint.is_terminal(old.status) then
+    raise exception 'session % is %: only a finished one can be deleted', old.id, old.status
+      using errcode = 'ST007';
+  end if;
+  return old;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.guard_session_insert()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if new.status <> 'pending' then
+    raise exception 'Invalid state transition: (new) → %', new.status using errcode = 'ST001';
+  end if;
+  new.reason := 'created';
+  new.epoch := 0;
+  new.last_seq := 1;
+  new.attempts := 0;
+  new.active_ms := 0;
+  new.worker_id := null;
+  new.waiting_for := null;
+  new.resume_at := null;
+  new.started_at := null;
+  new.active_since := null;
+  new.paused_at := null;
+  new.completed_at := null;
+  new.created_at := now();
+  new.last_activity_at := now();
+  new.sweep_at := least(now() + new.queue_timeout_ms * interval '1 millisecond', new.deadline_at);
+  return new;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.guard_session_update()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  acting_worker uuid := case when new.status = 'active' then new.worker_id else old.worker_id end;
+  is_refunded boolean := false;
+begin
+  if new.status = old.status then
+    if stint.is_terminal(old.status) then
+      raise exception 'session % is %: it never changes again', old.id, old.status
+        using errcode = 'ST002';
+    end if;
+    raise exception 'epoch and last_seq of session % change only with a transition or an append',
+      old.id using errcode = 'ST009';
+  end if;
+  if not stint.is_valid_transition(old.status, new.status) then
+    raise exception 'Invalid state transition: % → %', old.status, new.status
+      using errcode = 'ST001', detail = format('session %s', old.id);
+  end if;
+
+  if not stint.is_reason_for(new.reason, new.status) then
+    new.reason := 'external';
+  end if;
+  new.epoch := old.epoch + 1;
+  new.last_seq := greatest(new.last_seq, old.last_seq) + 1;
+  new.last_activity_at := now();
+
+  if old.status = 'active' then
+    new.active_ms := old.active_ms
+      + greatest(0, extract(epoch from now() - old.active_since) * 1000)::bigint;
+    new.active_since := null;
+    new.worker_id := null;
+  end if;
+
+  if new.status = 'active' then
+    new.started_at := coalesce(old.started_at, now());
+    new.active_since := now();
+    new.resume_at := null;
+    new.waiting_for := null;
+    new.attempts := old.attempts + 1;
+    new.sweep_at := least(now() + new.idle_timeout_ms * interval '1 millisecond', new.deadline_at);
+    insert into stint.attempts (session_id, epoch, worker_id)
+    values (new.id, new.epoch, new.worker_id);
+  elsif new.status = 'paused' then
+    new.paused_at := now();
+    new.sweep_at := least(now() + new.paused_timeout_ms * interval '1 millisecond', new.deadline_at);
+    is_refunded := new.reason in ('user', 'shutdown', 'awaiting_input', 'awaiting_permission',
+      'budget_reached');
+    if is_refunded then
+      new.attempts := greatest(0, old.attempts - 1);
+    end if;
+  else
+    new.completed_at := now();
+    new.resume_at := null;
+    new.waiting_for := null;
+    new.sweep_at := null;
+    -- Nobody will establish what became of a call that is still open.
+    update stint.tool_calls set status = 'unknown', closed_at = now()
+    where session_id = new.id and status = 'open';
+  end if;
+
+  if old.status = 'active' then
+    update stint.attempts
+    set ended_at = now(), ended_state = new.status, ended_reason = new.reason,
+      refunded = is_refunded
+    where session_id = new.id and epoch = old.epoch;
+  end if;
+
+  insert into public.session_events (id, session_id, seq, event_type, event_data)
+  values (gen_random_uuid(), new.id, new.last_seq, 'state_changed', jsonb_strip_nulls(
+    jsonb_build_object('from', old.status, 'to', new.status, 'reason', new.reason,
+      'epoch', new.epoch, 'workerId', acting_worker)));
+  return new;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.heartbeat(p_worker uuid, p_lease_ms bigint, OUT is_live boolean, OUT
+    session_ids uuid[], OUT epochs bigint[])
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update stint.workers
+  set heartbeat_at = clock_timestamp(), lease_duration_ms = p_lease_ms,
+    lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
+  where id = p_worker and lease_expires_at > clock_timestamp();
+  is_live := found;
+  select coalesce(array_agg(s.id order by s.id), '{}'), coalesce(array_agg(s.epoch order by s.id), '{}')
+  into session_ids, epochs
+  from public.coding_sessions s
+  where is_live and s.worker_id = p_worker and s.status = 'active';
+end $function$;
+CREATE OR REPLACE FUNCTION stint.is_reason_for(p_reason text, p_to text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case p_to
+    when 'active' then p_reason in ('started', 'resumed', 'external')
+    when 'paused' then p_reason in ('user', 'shutdown', 'worker_lost', 'agent_lost',
+      'awaiting_permission', 'awaiting_input', 'recovery_exhausted', 'budget_reached', 'backoff',
+      'external')
+    when 'completed' then p_reason in ('end_turn', 'external')
+    when 'failed' then p_reason in ('cancelled', 'max_iterations', 'refusal', 'agent_error',
+      'model_error', 'workspace_error', 'external')
+    when 'expired' then p_reason in ('idle_timeout', 'paused_timeout', 'queue_timeout', 'deadline',
+      'cancelled', 'external')
+    else false
+  end
+$function$;
+CREATE OR REPLACE FUNCTION stint.is_terminal(p_status text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$ select p_status in ('completed', 'failed', 'expired') $function$;
+CREATE OR REPLACE FUNCTION stint.is_valid_transition(p_from text, p_to text)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select case p_from
+    when 'pending' then p_to in ('active', 'expired')
+    when 'active' then p_to in ('paused', 'completed', 'failed', 'expired')
+    when 'paused' then p_to in ('active', 'expired', 'failed')
+    else false
+  end
+$function$;
+CREATE OR REPLACE FUNCTION stint.lock_session(p_session uuid)
+ RETURNS public.coding_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions;
+begin
+  select * into session from public.coding_sessions where id = p_session for update;
+  if session.id is null then
+    raise exception 'no session %', p_session using errcode = 'ST003';
+  end if;
+  return session;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.log_session_prompt()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  insert into public.session_events (id, session_id, seq, event_type, event_data)
+  values (gen_random_uuid(), new.id, 1, 'user_message',
+    jsonb_build_object('text', new.prompt, 'userId', new.user_id));
+  return null;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.pause_session(p_session uuid)
+ RETURNS public.coding_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if session.status = 'active' then
+    perform stint.request_control(p_session, 'pause');
+  elsif session.status = 'paused' then
+    update public.coding_sessions set resume_at = null where id = p_session returning * into session;
+  else
+    raise exception 'Invalid state transition: % → paused', session.status
+      using errcode = 'ST001', detail = format('session %s', p_session);
+  end if;
+  return session;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.record_activity(p_sid uuid[], p_epoch bigint[])
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  update public.coding_sessions c set last_activity_at = now()
+  from unnest(p_sid, p_epoch) b(sid, epoch)
+  where c.id = b.sid and c.epoch = b.epoch and c.status = 'active'
+$function$;
+CREATE OR REPLACE FUNCTION stint.refuse_log_change()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  if tg_op = 'DELETE' then
+    if not exists (
+      select from old_rows o join public.coding_sessions s on s.id = o.session_id
+    ) then
+      return null;
+    end if;
+  end if;
+  raise exception 'events are never changed: % on %', tg_op, tg_table_name using errcode = 'ST006';
+end $function$;
+CREATE OR REPLACE FUNCTION stint.register_worker(p_worker jsonb)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into stint.workers (id, name, host, boot_id, pid, pid_start_time, slots, version, agents,
+    lease_duration_ms, lease_expires_at)
+  values ((p_worker ->> 'id')::uuid, p_worker ->> 'name', p_worker ->> 'host',
+    p_worker ->> 'bootId', (p_worker ->> 'pid')::integer, p_worker ->> 'pidStartTime',
+    (p_worker ->> 'slots')::integer, p_worker ->> 'version',
+    array(select jsonb_array_elements_text(p_worker -> 'agents')),
+    (p_worker ->> 'leaseDurationMs')::bigint,
+    clock_timestamp() + (p_worker ->> 'leaseDurationMs')::bigint * interval '1 millisecond')
+  on conflict (id) do nothing
+$function$;
+CREATE OR REPLACE FUNCTION stint.remove_worker(p_worker uuid)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  delete from stint.workers where id = p_worker
+$function$;
+CREATE OR REPLACE FUNCTION stint.request_control(p_session uuid, p_kind text)
+ RETURNS void
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  insert into stint.inbox (id, session_id, kind)
+  select gen_random_uuid(), p_session, p_kind
+  where not exists (
+    select from stint.inbox where session_id = p_session and kind = p_kind and consumed_at is null
+  )
+$function$;
+CREATE OR REPLACE FUNCTION stint.resume_session(p_session uuid)
+ RETURNS public.coding_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if session.status <> 'paused' then
+    raise exception 'Invalid state transition: % → active', session.status
+      using errcode = 'ST001', detail = format('session %s', p_session);
+  end if;
+  update public.coding_sessions set resume_at = least(coalesce(resume_at, now()), now())
+  where id = p_session returning * into session;
+  return session;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.send_message(p_session uuid, p_id uuid, p_user uuid, p_text text, p_items_max
+    integer)
+ RETURNS public.coding_sessions
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  session public.coding_sessions := stint.lock_session(p_session);
+begin
+  if stint.is_terminal(session.status) then
+    raise exception 'session % is %: it takes no messages', p_session, session.status
+      using errcode = 'ST002';
+  end if;
+  if (select count(*) from stint.inbox where session_id = p_session and consumed_at is null)
+    >= p_items_max then
+    raise exception 'the inbox of session % holds % messages', p_session, p_items_max
+      using errcode = 'ST008';
+  end if;
+  insert into stint.inbox (id, session_id, kind, body, user_id)
+  values (p_id, p_session, 'message', p_text, p_user)
+  on conflict (id) do nothing;
+  if session.status = 'paused' and session.waiting_for = 'input' then
+    update public.coding_sessions set resume_at = now() where id = p_session returning * into session;
+  end if;
+  return session;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.stats_of(s public.coding_sessions)
+ RETURNS jsonb
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  select jsonb_build_object('iterations', s.iterations, 'inputTokens', s.input_tokens,
+    'outputTokens', s.output_tokens, 'cacheReadTokens', s.cache_read_tokens,
+    'cacheWriteTokens', s.cache_write_tokens, 'reasoningTokens', s.reasoning_tokens,
+    'toolCalls', s.tool_calls, 'costUsd', s.cost_usd)
+$function$;
+CREATE OR REPLACE FUNCTION stint.sweep_control_requests(p_silence_ms bigint)
+ RETURNS SETOF stint.transition_notice
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  request record;
+  session public.coding_sessions;
+  was text;
+begin
+  for request in
+    select i.session_id, i.kind, s.status
+    from stint.inbox i join public.coding_sessions s on s.id = i.session_id
+    where i.consumed_at is null and i.kind in ('pause', 'cancel')
+      and (s.status <> 'active' or i.created_at <= now() - p_silence_ms * interval '1 millisecond')
+    order by i.kind limit 1000 for update of s skip locked
+  loop
+    select status into was from public.coding_sessions where id = request.session_id;
+    if request.kind = 'cancel' and was in ('active', 'paused') then
+      session := stint.force_transition(request.session_id, 'failed', 'cancelled',
+        'the session was cancelled');
+    elsif request.kind = 'pause' and was = 'active' then
+      session := stint.force_transition(request.session_id, 'paused', 'user',
+        'a user asked for a pause');
+    else
+      -- Already paused or over: a pause holds it, so that no worker takes it up by itself.
+      update public.coding_sessions set resume_at = null
+      where id = request.session_id and status = 'paused' and request.kind = 'pause';
+      update stint.inbox set consumed_at = now()
+      where session_id = request.session_id and consumed_at is null and kind = request.kind;
+      continue;
+    end if;
+    return next row(session.id, was, session.status, session.reason, session.epoch, session.last_seq);
+  end loop;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.sweep_idle_sessions(p_limit integer, OUT due_count integer, OUT notices
+    jsonb)
+ RETURNS record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  due public.coding_sessions;
+  session public.coding_sessions;
+  why text;
+  next_at timestamptz;
+  is_busy boolean;
+begin
+  due_count := 0;
+  notices := '[]';
+  for due in
+    select * from public.coding_sessions
+    where status in ('pending', 'active', 'paused') and sweep_at <= now()
+    order by sweep_at limit p_limit for update skip locked
+  loop
+    due_count := due_count + 1;
+    is_busy := due.status = 'active' and (
+      exists (select from stint.tool_calls
+        where session_id = due.id and status = 'open' and deadline_at > now())
+      or exists (select from stint.steps
+        where session_id = due.id and finished_at is null and epoch = due.epoch
+          and deadline_at > now()));
+    next_at := case due.status
+      when 'pending' then due.created_at + due.queue_timeout_ms * interval '1 millisecond'
+      when 'paused' then due.paused_at + due.paused_timeout_ms * interval '1 millisecond'
+      else case when is_busy then now() else due.last_activity_at end
+        + due.idle_timeout_ms * interval '1 millisecond'
+    end;
+    why := case
+      when due.deadline_at <= now() then 'deadline'
+      when next_at <= now() then case due.status
+        when 'pending' then 'queue_timeout'
+        when 'paused' then 'paused_timeout'
+        else 'idle_timeout'
+      end
+    end;
+    if why is null then
+      update public.coding_sessions set sweep_at = least(next_at, due.deadline_at) where id = due.id;
+    else
+      session := stint.force_transition(due.id, 'expired', why, case why
+        when 'deadline' then 'the session passed its deadline'
+        when 'queue_timeout' then 'no worker took the session in time'
+        when 'paused_timeout' then 'the session was paused for too long'
+        else 'the agent did nothing for too long'
+      end);
+      notices := notices || to_jsonb(row(session.id, due.status, session.status, session.reason,
+        session.epoch, session.last_seq)::stint.transition_notice);
+    end if;
+  end loop;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.sweep_lost_leases(p_attempts_max integer)
+ RETURNS SETOF stint.transition_notice
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+declare
+  lost record;
+  session public.coding_sessions;
+begin
+  for lost in
+    select s.id, s.attempts >= p_attempts_max as is_exhausted
+    from public.coding_sessions s left join stint.workers w on w.id = s.worker_id
+    where s.status = 'active' and (w.id is null or (w.lease_expires_at <= clock_timestamp()
+      and pg_postmaster_start_time() + w.lease_duration_ms * interval '1 millisecond' <= now()))
+    limit 1000 for update of s skip locked
+  loop
+    session := stint.force_transition(lost.id, 'paused',
+      case when lost.is_exhausted then 'recovery_exhausted' else 'worker_lost' end,
+      'the worker lost its lease', case when lost.is_exhausted then null else 0 end);
+    return next row(session.id, 'active'::text, session.status, session.reason, session.epoch,
+      session.last_seq);
+  end loop;
+end $function$;
+CREATE OR REPLACE FUNCTION stint.was_committed(p_session uuid, p_epoch bigint, p_base bigint, p_n integer,
+    p_last_id uuid, p_part jsonb)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select exists (
+    select from public.session_events e
+    where e.session_id = p_session and case
+      when p_n > 0 then e.seq = p_base + p_n and e.id = p_last_id
+      -- Without events, and after commits of a later owner, the transition's own event is the trace.
+      else p_part ? 'transition' and e.seq = p_base + 1 and e.event_type = 'state_changed'
+        and (e.event_data ->> 'epoch')::bigint = p_epoch + 1
+        and e.event_data ->> 'reason' = p_part -> 'transition' ->> 'reason'
+    end
+  )
+$function$;
+
+-- Triggers
+
+CREATE TRIGGER delete_session_rows AFTER DELETE ON public.coding_sessions REFERENCING OLD TABLE AS old_rows
+    FOR EACH STATEMENT EXECUTE FUNCTION stint.delete_session_rows();
+CREATE TRIGGER guard_session_delete BEFORE DELETE ON public.coding_sessions FOR EACH ROW EXECUTE FUNCTION
+    stint.guard_session_delete();
+CREATE TRIGGER guard_session_insert BEFORE INSERT ON public.coding_sessions FOR EACH ROW EXECUTE FUNCTION
+    stint.guard_session_insert();
+CREATE TRIGGER guard_session_update BEFORE UPDATE ON public.coding_sessions FOR EACH ROW WHEN (((old.status IS
+    DISTINCT FROM new.status) OR (old.epoch <> new.epoch) OR (new.last_seq < old.last_seq) OR (old.id <>
+    new.id) OR (old.completed_at IS NOT NULL))) EXECUTE FUNCTION stint.guard_session_update();
+CREATE TRIGGER log_session_prompt AFTER INSERT ON public.coding_sessions FOR EACH ROW EXECUTE FUNCTION
+    stint.log_session_prompt();
+CREATE TRIGGER refuse_session_truncate BEFORE TRUNCATE ON public.coding_sessions FOR EACH STATEMENT EXECUTE
+    FUNCTION stint.refuse_log_change();
+CREATE TRIGGER refuse_event_delete AFTER DELETE ON public.session_events REFERENCING OLD TABLE AS old_rows FOR
+    EACH STATEMENT EXECUTE FUNCTION stint.refuse_log_change();
+CREATE TRIGGER refuse_event_truncate BEFORE TRUNCATE ON public.session_events FOR EACH STATEMENT EXECUTE
+    FUNCTION stint.refuse_log_change();
+CREATE TRIGGER refuse_event_update BEFORE UPDATE ON public.session_events FOR EACH STATEMENT EXECUTE FUNCTION
+    stint.refuse_log_change();
+
+-- Row-level security
+
+alter table public.coding_sessions enable row level security, force row level security;
+alter table public.session_events enable row level security, force row level security;
+alter table public.stint_migrations enable row level security;
+create policy owner_all on public.coding_sessions for all to stint_owner using (true) with check (true);
+create policy owner_all on public.session_events for all to stint_owner using (true) with check (true);
+create policy service_reads on public.coding_sessions for select to service_role using (true);
+create policy service_reads on public.session_events for select to service_role using (true);
+create policy service_reads on public.stint_migrations for select to service_role using (true);
+create policy users_read_own on public.coding_sessions for select to authenticated using ((user_id = ( SELECT
+    auth.uid() AS uid)));
+create policy users_read_own on public.session_events for select to authenticated using ((session_id IN (
+    SELECT s.id
+   FROM public.coding_sessions s
+  WHERE (s.user_id = ( SELECT auth.uid() AS uid)))));
+
+-- Rights, beside those of the owner
+
+grant execute on function stint.append_events(uuid[], bigint[], bigint[], integer[], uuid[], jsonb[], uuid[],
+    integer[], integer[], text[], jsonb[]) to service_role;
+grant execute on function stint.append_unowned(uuid, text[], jsonb[]) to service_role;
+grant execute on function stint.cancel_session(uuid) to service_role;
+grant execute on function stint.claim_sessions(uuid, integer, uuid, text[]) to service_role;
+grant execute on function stint.create_session(jsonb, text, text) to service_role;
+grant execute on function stint.delete_session(uuid) to service_role;
+grant execute on function stint.force_transition(uuid, text, text, text, bigint) to service_role;
+grant execute on function stint.heartbeat(uuid, bigint) to service_role;
+grant execute on function stint.pause_session(uuid) to service_role;
+grant execute on function stint.record_activity(uuid[], bigint[]) to service_role;
+grant execute on function stint.register_worker(jsonb) to service_role;
+grant execute on function stint.remove_worker(uuid) to service_role;
+grant execute on function stint.resume_session(uuid) to service_role;
+grant execute on function stint.send_message(uuid, uuid, uuid, text, integer) to service_role;
+grant execute on function stint.sweep_control_requests(bigint) to service_role;
+grant execute on function stint.sweep_idle_sessions(integer) to service_role;
+grant execute on function stint.sweep_lost_leases(integer) to service_role;
+grant usage on schema stint to service_role;
+grant select on table public.coding_sessions to authenticated;
+grant select on table public.coding_sessions to service_role;
+grant select on table public.session_events to authenticated;
+grant select on table public.session_events to service_role;
+grant select on table public.stint_migrations to service_role;
+grant select on table stint.attempts to service_role;
+grant select on table stint.idempotency_keys to service_role;
+grant select on table stint.inbox to service_role;
+grant select on table stint.raw_messages to service_role;
+grant select on table stint.steps to service_role;
+grant select on table stint.tool_calls to service_role;
+grant select on table stint.workers to service_role;
+
+-- Publications
+
+alter publication supabase_realtime add table public.coding_sessions;
+alter publication supabase_realtime add table public.session_events;
