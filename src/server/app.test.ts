@@ -462,7 +462,7 @@ describe("operating", () => {
     const pending = call("GET", "/readyz");
     clock.advance(2_000);
     await expectProblem(await pending, "database_unavailable", /does not answer/);
-    expect(clock.timers).toBe(0);
+    expect(clock.timerCount).toBe(0);
   });
 
   test("metrics have fixed labels, whatever is asked for", async () => {

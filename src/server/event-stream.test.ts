@@ -85,7 +85,7 @@ describe("an event stream", () => {
     expect((await open(harness, id, "?after=4")).status).toBe(204);
     expect((await open(harness, id, "?after=5")).status).toBe(400);
     expect(harness.store.watchers(id)).toBe(0);
-    expect(harness.clock.timers).toBe(0);
+    expect(harness.clock.timerCount).toBe(0);
   });
 
   test("goes on after the cursor, and Last-Event-ID goes before it", async () => {
@@ -266,7 +266,7 @@ describe("an event stream", () => {
     expect(store.watchers(id)).toBe(1);
     expect(await stalled.next()).toBe(false);
     await idle.cancel();
-    expect(clock.timers).toBe(0);
+    expect(clock.timerCount).toBe(0);
   });
 
   test("a client that goes away leaves nothing behind", async () => {
@@ -281,7 +281,7 @@ describe("an event stream", () => {
       await reader.cancel();
       await waiting;
       expect(store.watchers(id)).toBe(0);
-      expect(clock.timers).toBe(0);
+      expect(clock.timerCount).toBe(0);
     }
     const metrics = await (await harness.call("GET", "/metrics")).text();
     expect(metrics).toContain("stint_stream_subscribers 0");

@@ -1,7 +1,7 @@
 /** A server on a store in memory, with time and log in the hands of the test. */
 import { randomUUID } from "node:crypto";
-import type { Clock } from "../core/clock.ts";
 import { loadConfig } from "../core/config.ts";
+import { ManualClock } from "../core/manual-clock.ts";
 import { LOCAL_USER_ID } from "../core/session.ts";
 import type { Viewer } from "../core/store.ts";
 import { createServer, type ServerOptions, type StintServer } from "./app.ts";
@@ -13,47 +13,6 @@ export const STRANGER_TOKEN = "stranger-token-0123456789";
 
 /** A user who is no operator and owns nothing. */
 const STRANGER: Viewer = { userId: randomUUID(), role: "authenticated" };
-
-/** A clock that moves when told. */
-export class ManualClock implements Clock {
-  #now = 0;
-  readonly #timers = new Set<{ at: number; callback: () => void }>();
-
-  now(): number {
-    return this.#now;
-  }
-  monotonic(): number {
-    return this.#now;
-  }
-  newId(): string {
-    return randomUUID();
-  }
-  random(): number {
-    return 0.5;
-  }
-  setTimer(callback: () => void, delayMs: number): { cancel(): void } {
-    const timer = { at: this.#now + delayMs, callback };
-    this.#timers.add(timer);
-    return { cancel: () => void this.#timers.delete(timer) };
-  }
-
-  get timers(): number {
-    return this.#timers.size;
-  }
-
-  /** Whether a timer is set that goes off after this time. */
-  isSet(delayMs: number): boolean {
-    return [...this.#timers].some(({ at }) => at === this.#now + delayMs);
-  }
-
-  advance(durationMs: number): void {
-    this.#now += durationMs;
-    for (const timer of [...this.#timers]) {
-      if (timer.at > this.#now || !this.#timers.delete(timer)) continue;
-      timer.callback();
-    }
-  }
-}
 
 export interface LogLine {
   readonly level: string;

@@ -269,7 +269,7 @@ describe("closing", () => {
     clock.advance(harness.options.config.shutdownGraceMs);
     await closing;
     socket.destroy();
-    expect(clock.timers).toBe(0);
+    expect(clock.timerCount).toBe(0);
   });
 });
 
