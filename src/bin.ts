@@ -14,7 +14,10 @@ const stop = listenForStop(process, (second) => {
   process.exit(second.exitCode);
 });
 
-process.exitCode = await runCli({
+/** Time for what is still open after a command has ended; it must not hold up the exit. */
+const LINGER_MS = 500;
+
+const exitCode = await runCli({
   argv: process.argv.slice(2),
   env: process.env,
   cwd: process.cwd(),
@@ -27,3 +30,5 @@ process.exitCode = await runCli({
   signal: stop.signal,
 });
 stop.dispose();
+process.exitCode = exitCode;
+setTimeout(() => process.exit(exitCode), LINGER_MS).unref();
