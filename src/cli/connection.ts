@@ -8,7 +8,7 @@ import { readServerFile, serverFilePath, type ServerFile } from "./server-file.t
  * folder.
  * @throws {server_unreachable} when no server is named and none has written its file.
  */
-export async function connect(config: Config): Promise<StintClient> {
+export async function connectTo(config: Config): Promise<StintClient> {
   const file = await readServerFile(config.dataDir);
   if (config.url !== undefined) {
     const isSame = parseServerUrl(config.url).origin === (file && new URL(file.url).origin);

@@ -1,4 +1,5 @@
 import type { SessionEvent, StintClient, SubscriptionStatus } from "../client.ts";
+import { linkAbort } from "../client/abort-link.ts";
 import type { CommandContext } from "./command.ts";
 import { formatDuration } from "./duration.ts";
 
@@ -28,20 +29,23 @@ export async function followSession(
   sessionId: string,
   options: FollowOptions,
 ): Promise<FollowEnd> {
-  const signal = options.signal
-    ? AbortSignal.any([context.signal, options.signal])
-    : context.signal;
+  const detach = new AbortController();
+  const unlink = linkAbort(detach, context.signal, options.signal);
   const teller = new ConnectionTeller(context.output);
   const events = client.subscribe(sessionId, {
     after: options.after ?? 0,
-    signal,
+    signal: detach.signal,
     giveUpAfterMs: GIVE_UP_AFTER_MS,
     onStatus: (status) => teller.tell(status),
   });
-  for await (const event of events) {
-    if ((await options.onEvent(event)) === true) return "enough";
+  try {
+    for await (const event of events) {
+      if ((await options.onEvent(event)) === true) return "enough";
+    }
+  } finally {
+    unlink();
   }
-  return signal.aborted ? "detached" : "ended";
+  return detach.signal.aborted ? "detached" : "ended";
 }
 
 /** Says that the connection is lost, once, and that it is back. */

@@ -49,8 +49,9 @@ function runCommand(
     return loadCliConfig({ flags: { ...flags, url, token, dataDir }, env, cwd });
   };
   const connect: CommandContext["connect"] = async () => {
-    const [config, connection] = await Promise.all([loadConfig(), import("./connection.ts")]);
-    return connection.connect(config);
+    const config = await loadConfig();
+    const { connectTo } = await import("./connection.ts");
+    return connectTo(config);
   };
   const context: CommandContext = {
     ...{ output, signal, env, cwd, loadConfig, connect },

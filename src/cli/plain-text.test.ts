@@ -33,9 +33,10 @@ describe("durations", () => {
   });
 });
 
+const red = (text: string) => `<${text}>`;
+
 describe("tables", () => {
   it("align by what a terminal shows, colours aside", () => {
-    const red = (text: string) => `<${text}>`;
     const columns = [{ title: "A" }, { title: "N", align: "right" as const }, { title: "C" }];
     const rows = [
       [{ text: "日本", style: red }, { text: "1" }, { text: "x" }],

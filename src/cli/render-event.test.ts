@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { makeEvent } from "../client/fake-server.testsuite.ts";
 import type { SessionEvent } from "../client.ts";
@@ -78,6 +78,18 @@ describe("EventRenderer", () => {
     ]);
   });
 
+  it("keeps the colours of output where colour is wanted, each within its line", () => {
+    const renderer = new EventRenderer({ style: plain, color: true });
+    const output = "a\u001B[31mred\u001B[0m\n\n\u001B[2Jb\n";
+    const lines = renderer.render(makeEvent("s", 1, "terminal", { output }));
+    const reset = "\u001B[0m";
+    expect(lines.map((line) => line.slice(9))).toEqual([
+      `│ a\u001B[31mred${reset}${reset}`,
+      "│",
+      "│ b",
+    ]);
+  });
+
   it("bounds what it shows of one event", () => {
     const [line] = render(["completion", { message: "x".repeat(300_000) }]);
     expect(line!.length).toBeLessThan(210_000);
@@ -104,7 +116,7 @@ describe("EventRenderer", () => {
         fc.array(fc.tuple(type, fc.dictionary(keys, value)), { maxLength: 8 }),
         (events) => {
           for (const line of render(...(events as [SessionEvent["type"], JsonObject][]))) {
-            expect(line).not.toMatch(/[\u0000-\u0008\u000A-\u001F\u007F-\u009F\u202A-\u202E]/);
+            expect(line).not.toMatch(/(?!\t)\p{Cc}|[\u202A-\u202E]/u);
           }
         },
       ),

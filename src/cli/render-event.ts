@@ -106,9 +106,8 @@ export class EventRenderer {
     if (!isFinal) this.#calls.set(callId, text.slice(end));
     if (this.#calls.size > CALLS_MAX) this.#calls.delete(this.#calls.keys().next().value ?? "");
     if (end === 0) return [];
-    const shown = this.#safe(text.slice(0, end)).replace(/\n$/, "");
     const bar = this.#style("dim", "│");
-    return shown.split("\n").map((line) => `${bar} ${line}`);
+    return this.#safeLines(text.slice(0, end)).map((line) => `${bar} ${line}`);
   }
 
   #renderEnd(data: Data): string[] {
@@ -147,15 +146,17 @@ export class EventRenderer {
   }
 
   #mark(style: Style, mark: string, text: string, textStyle?: Style): string[] {
-    const lines = this.#safe(text).trimEnd().split("\n");
+    const lines = this.#safeLines(text.trimEnd());
     const styled = textStyle ? lines.map((line) => this.#style(textStyle, line)) : lines;
     return styled.map((line, index) => `${index === 0 ? this.#style(style, mark) : " "} ${line}`);
   }
 
-  #safe(text: string): string {
-    if (text.length <= EVENT_CHARS_MAX) return toSafeText(text, { color: this.#color });
-    const head = toSafeText(text.slice(0, EVENT_CHARS_MAX), { color: this.#color });
-    return `${head}\n… ${text.length - EVENT_CHARS_MAX} more characters; see --json`;
+  /** Safe lines. Each is made safe by itself, so that no colour reaches the next. */
+  #safeLines(text: string): string[] {
+    const shown = text.slice(0, EVENT_CHARS_MAX).replace(/\r?\n$/, "");
+    const lines = shown.split(/\r\n|\r|\n/).map((line) => toSafeText(line, { color: this.#color }));
+    const more = text.length - EVENT_CHARS_MAX;
+    return more > 0 ? [...lines, `… ${more} more characters; see --json`] : lines;
   }
 }
 

@@ -31,9 +31,9 @@ export function formatSessionTable(
   const ids = shortenIds(sessions.map(({ id }) => id));
   const room = (output.columns ?? OTHER_WIDTH + 40) - OTHER_WIDTH;
   const titleWidth = Math.min(TITLE_WIDTH_MAX, Math.max(TITLE_WIDTH_MIN, room));
+  const styleDim = (text: string): string => output.style("dim", text);
   const rows = sessions.map((session): Cell[] => {
     const state = describeState(session);
-    const dim = (text: string): string => output.style("dim", text);
     const { inputTokens, outputTokens } = session.stats;
     const isActive = session.status === "active";
     return [
@@ -44,10 +44,10 @@ export function formatSessionTable(
       { text: formatCount(inputTokens + outputTokens) },
       { text: isActive ? formatAge(session.lastActivityAt, nowMs) : "–" },
       { text: formatAge(session.createdAt, nowMs) },
-      { text: describeReason(session), style: dim },
+      { text: describeReason(session), style: styleDim },
     ];
   });
-  return formatTable(COLUMNS, rows, (text) => output.style("dim", text));
+  return formatTable(COLUMNS, rows, styleDim);
 }
 
 /** The reason, where the state alone does not say it; an error with its code. */

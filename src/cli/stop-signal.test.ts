@@ -1,6 +1,6 @@
 import { EventEmitter } from "node:events";
 import { describe, expect, it } from "vitest";
-import { listenForStop, StopSignal } from "./stop-signal.ts";
+import { listenForStop, type StopSignal } from "./stop-signal.ts";
 
 describe("listenForStop", () => {
   it("aborts at the first signal and calls at the second", () => {

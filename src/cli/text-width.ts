@@ -1,6 +1,12 @@
-const WIDE =
-  /\p{Emoji_Presentation}|[\u1100-\u115F\u2E80-\u303E\u3041-\uA4CF\uAC00-\uD7A3\uF900-\uFAFF\uFE30-\uFE6F\uFF00-\uFF60\uFFE0-\uFFE6\u{20000}-\u{3FFFD}]/u;
-const NO_WIDTH = /^[\p{Mark}\u200C\u200D\uFE0F]$/u;
+const WIDE = new RegExp(
+  [
+    "\\p{Emoji_Presentation}",
+    "[\\u1100-\\u115F\\u2E80-\\u303E\\u3041-\\uA4CF\\uAC00-\\uD7A3\\uF900-\\uFAFF]",
+    "[\\uFE30-\\uFE6F\\uFF00-\\uFF60\\uFFE0-\\uFFE6\\u{20000}-\\u{3FFFD}]",
+  ].join("|"),
+  "u",
+);
+const NO_WIDTH = /^(?:\p{Mark}|\u200C|\u200D|\uFE0F)$/u;
 
 let segmenter: Intl.Segmenter | null = null;
 

@@ -95,13 +95,15 @@ export function readProblem(response: Response, body: string): StintApiError {
 function readFields(problem: Record<string, unknown>): ErrorFields {
   const nested = problem["fields"];
   const source = typeof nested === "object" && nested !== null ? nested : problem;
-  const isFact = (value: unknown): value is string | number | boolean | null =>
-    value === null || ["string", "number", "boolean"].includes(typeof value);
   return Object.fromEntries(
     Object.entries(source).filter(
       ([key, value]) => isFact(value) && !OWN_MEMBERS.has(key) && key !== "retryable",
     ),
   ) as ErrorFields;
+}
+
+function isFact(value: unknown): value is ErrorFields[string] {
+  return value === null || ["string", "number", "boolean"].includes(typeof value);
 }
 
 function readRetryAfter(header: string | null): number | null {

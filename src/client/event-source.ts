@@ -1,4 +1,5 @@
 import type { Clock } from "../core/clock.ts";
+import { cancelOnAbort, linkAbort } from "./abort-link.ts";
 import { openStream, requestJson, toNetworkError, type Transport } from "./http.ts";
 import { SseParser } from "./sse-parser.ts";
 import type { EventPage, SessionEvent } from "./wire.ts";
@@ -24,7 +25,7 @@ export async function openEventStream(
   signal: AbortSignal,
 ): Promise<AsyncIterable<SessionEvent> | null> {
   const connection = new AbortController();
-  const both = AbortSignal.any([signal, connection.signal]);
+  const unlink = linkAbort(connection, signal);
   const silence = new SilenceWatch(source.clock, connection);
   silence.restart();
   try {
@@ -33,14 +34,18 @@ export async function openEventStream(
       path: `/v1/sessions/${encodeURIComponent(source.sessionId)}/stream`,
       query: { after },
       headers: { "cache-control": "no-store", "last-event-id": String(after) },
-      signal: both,
+      signal: connection.signal,
     });
     silence.cancel();
-    if (response?.body == null) return null;
-    return readEvents(source, response.body, silence, connection);
+    if (response?.body == null) {
+      unlink();
+      return null;
+    }
+    return readEvents(source, response.body, silence, connection, unlink);
   } catch (error) {
     silence.cancel();
-    throw connection.signal.aborted ? toNetworkError(source.transport.url, error, both) : error;
+    unlink();
+    throw error;
   }
 }
 
@@ -49,8 +54,10 @@ async function* readEvents(
   body: ReadableStream<Uint8Array>,
   silence: SilenceWatch,
   connection: AbortController,
+  unlink: () => void,
 ): AsyncGenerator<SessionEvent, void, void> {
   const reader = body.getReader();
+  const release = cancelOnAbort(reader, connection.signal);
   const decoder = new TextDecoder();
   const parser = new SseParser();
   try {
@@ -65,7 +72,10 @@ async function* readEvents(
     }
   } finally {
     silence.cancel();
+    unlink();
+    // Also ends the request of a reader that stopped in the middle.
     connection.abort();
+    release();
   }
 }
 
@@ -75,7 +85,9 @@ async function readPiece(
   signal: AbortSignal,
 ) {
   try {
-    return await reader.read();
+    const piece = await reader.read();
+    if (piece.done && signal.aborted) throw signal.reason;
+    return piece;
   } catch (error) {
     throw toNetworkError(source.transport.url, error, signal);
   }

@@ -1,3 +1,4 @@
+import { cancelOnAbort, linkAbort } from "./abort-link.ts";
 import { readProblem, StintApiError } from "./api-error.ts";
 
 /** Largest answer that is read into memory, in bytes. */
@@ -46,12 +47,23 @@ export function createTransport(options: {
  * @throws {StintApiError} for a refusal, and as `server_unreachable` where nothing answers.
  */
 export async function requestJson<T>(transport: Transport, call: Call): Promise<T> {
-  const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
-  const signal = call.signal ? AbortSignal.any([call.signal, timeout]) : timeout;
-  const response = await send(transport, { ...call, signal }, "application/json");
-  const body = await readBody(transport, response, signal);
-  if (!response.ok) throw readProblem(response, body);
-  if (body === "") return undefined as T;
+  const deadline = new AbortController();
+  const unlink = linkAbort(deadline, call.signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS));
+  try {
+    const response = await send(
+      transport,
+      { ...call, signal: deadline.signal },
+      "application/json",
+    );
+    const body = await readBody(transport, response, deadline.signal);
+    if (!response.ok) throw readProblem(response, body);
+    return body === "" ? (undefined as T) : parseAnswer<T>(transport, response, body);
+  } finally {
+    unlink();
+  }
+}
+
+function parseAnswer<T>(transport: Transport, response: Response, body: string): T {
   try {
     return JSON.parse(body) as T;
   } catch (cause) {
@@ -69,7 +81,10 @@ export async function requestJson<T>(transport: Transport, call: Call): Promise<
  * Opens a stream; the body of the answer is still to be read. Null for 204: there is no more.
  * @throws {StintApiError} as `requestJson` does.
  */
-export async function openStream(transport: Transport, call: Call): Promise<Response | null> {
+export async function openStream(
+  transport: Transport,
+  call: Call & { readonly signal: AbortSignal },
+): Promise<Response | null> {
   const response = await send(transport, call, "text/event-stream");
   if (response.status === 204) return null;
   if (response.ok && response.headers.get("content-type")?.startsWith("text/event-stream")) {
@@ -116,16 +131,18 @@ function formatUrl(base: string, call: Call): string {
 async function readBody(
   transport: Transport,
   response: Response,
-  signal: AbortSignal | undefined,
+  signal: AbortSignal,
 ): Promise<string> {
   if (response.body === null) return "";
   const decoder = new TextDecoder();
   const reader = response.body.getReader();
+  const release = cancelOnAbort(reader, signal);
   let text = "";
   let bytes = 0;
   try {
     for (;;) {
       const { done, value } = await reader.read();
+      if (done && signal.aborted) throw signal.reason;
       if (done) return text + decoder.decode();
       bytes += value.byteLength;
       if (bytes > ANSWER_BYTES_MAX) throw new Error(`the answer is over ${ANSWER_BYTES_MAX} bytes`);
@@ -134,6 +151,8 @@ async function readBody(
   } catch (error) {
     await reader.cancel().catch(() => undefined); // the connection is broken already
     throw toNetworkError(transport.url, error, signal);
+  } finally {
+    release();
   }
 }
 

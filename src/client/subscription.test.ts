@@ -1,3 +1,5 @@
+import v8 from "node:v8";
+import vm from "node:vm";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { Clock } from "../core/clock.ts";
 import { createClient, type SessionEvent, type SubscriptionStatus } from "../client.ts";
@@ -55,6 +57,9 @@ function send(
     else response.write(text + tail, () => response.destroy());
   };
 }
+
+const nonsense: StreamBehaviour = ({ response }) =>
+  response.writeHead(200, { "content-type": "text/event-stream" }).end("data: nonsense\n\n");
 
 const next = (count: number) => (log: readonly SessionEvent[], after: number) =>
   log.slice(after, after + count);
@@ -130,8 +135,6 @@ describe("subscribe", () => {
 
   it("does not believe a stream of anything else for ever", async () => {
     const { id } = server.addSession({ status: "active" });
-    const nonsense: StreamBehaviour = ({ response }) =>
-      response.writeHead(200, { "content-type": "text/event-stream" }).end("data: nonsense\n\n");
     for (let index = 0; index < 6; index++) server.behaviours.push(nonsense);
     await expect(collect(connect().subscribe(id))).rejects.toMatchObject({ code: "internal" });
     expect(server.behaviours).toHaveLength(1);
@@ -203,6 +206,25 @@ describe("subscribe", () => {
     }
     expect(closed).toHaveLength(3);
     await Promise.all(closed);
+  });
+
+  it("can be ended after the garbage of an idle connection was collected", async () => {
+    const { id } = server.addSession({ status: "active" });
+    server.append(id, "thinking", { iteration: 1 });
+    const abort = new AbortController();
+    let done = Promise.resolve();
+    await new Promise<void>((resolve) => {
+      const onEvent = () => resolve();
+      done = connect().subscribe(id, { signal: abort.signal, onEvent }).done;
+    });
+    v8.setFlagsFromString("--expose-gc");
+    const collectGarbage = vm.runInNewContext("gc") as () => void;
+    for (let round = 0; round < 5; round++) {
+      collectGarbage();
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    abort.abort();
+    await done;
   });
 
   it("ends with the error of a callback that throws", async () => {

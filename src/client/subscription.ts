@@ -1,5 +1,6 @@
 import { delay, type Clock } from "../core/clock.ts";
 import { isTerminal, type SessionState } from "../core/state.ts";
+import { linkAbort } from "./abort-link.ts";
 import { StintApiError } from "./api-error.ts";
 import { openEventStream, readEventPage } from "./event-source.ts";
 import type { Transport } from "./http.ts";
@@ -101,6 +102,7 @@ class LogReader {
   readonly #options: SubscribeOptions;
   readonly #stop = new AbortController();
   readonly #signal: AbortSignal;
+  readonly #unlink: () => void;
   #settle: { resolve(): void; reject(error: unknown): void } = { resolve() {}, reject() {} };
   #failures = 0;
   #brokenStreams = 0;
@@ -112,14 +114,14 @@ class LogReader {
     this.#options = options;
     this.lastSeq = options.after ?? 0;
     this.#lostAt = context.clock.monotonic();
-    this.#signal = options.signal
-      ? AbortSignal.any([options.signal, this.#stop.signal])
-      : this.#stop.signal;
+    this.#signal = this.#stop.signal;
+    this.#unlink = linkAbort(this.#stop, options.signal);
     this.done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.done.catch(() => undefined); // who does not look at `done` sees it in the loop or onStatus
   }
 
   close(): void {
+    this.#unlink();
     this.#stop.abort();
     this.#settle.resolve();
   }
@@ -138,6 +140,7 @@ class LogReader {
         throw error;
       }
     } finally {
+      this.#unlink();
       this.#stop.abort();
       this.#report({ state: "closed", lastSeq: this.lastSeq, error: outcome?.error ?? null });
       if (outcome) this.#settle.reject(outcome.error);

@@ -104,7 +104,7 @@ function announce(
   waits: boolean,
 ): void {
   if (!waits) output.document(session);
-  output.result(`session    ${session.id}`);
+  output.result(output.isQuiet ? session.id : `session    ${session.id}`);
   output.line(`workspace  ${toSafeLine(workspace)}`);
   const agent = [session.agent, session.model].filter((part) => part !== null).join(" · ");
   output.line(`agent      ${toSafeLine(agent)}`);

@@ -60,7 +60,8 @@ function describeWorkspace({ mode, source, ref }: Session["workspace"]): string 
 function describeStats(stats: Session["stats"]): string {
   const { iterations, inputTokens, outputTokens, toolCalls, costUsd } = stats;
   const cost = costUsd === null ? "" : ` · $${costUsd.toFixed(2)}`;
-  return `${plural(iterations, "step")} · ${plural(toolCalls, "tool call")} · ${inputTokens} tokens in, ${outputTokens} out${cost}`;
+  const work = `${plural(iterations, "step")} · ${plural(toolCalls, "tool call")}`;
+  return `${work} · ${inputTokens} tokens in, ${outputTokens} out${cost}`;
 }
 
 function plural(count: number, noun: string): string {
