@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import pg from "pg";
+import { Client } from "pg";
 import { silentLogger } from "../src/core/log.ts";
 import { attachEmbeddedPostgres } from "../src/store/embedded/attach.ts";
 import { migrateDatabase } from "../src/store/migrate.ts";
@@ -41,7 +41,7 @@ export async function createEmptyDatabase(): Promise<TestDatabase> {
 }
 
 async function createDatabase(
-  chooseTemplate: (client: pg.Client) => Promise<string>,
+  chooseTemplate: (client: Client) => Promise<string>,
 ): Promise<TestDatabase> {
   const serverUrl = await serverOf();
   const name = `${runName()}_${randomBytes(5).toString("hex")}`;
@@ -58,7 +58,7 @@ async function createDatabase(
 }
 
 /** Migrated once per run, by whoever comes first. */
-async function ensureTemplate(client: pg.Client): Promise<string> {
+async function ensureTemplate(client: Client): Promise<string> {
   const name = `${runName()}_template`;
   await client.query("select pg_advisory_lock($1)", [LOCK_KEY]);
   try {
@@ -70,7 +70,7 @@ async function ensureTemplate(client: pg.Client): Promise<string> {
   }
 }
 
-async function createTemplate(client: pg.Client, name: string): Promise<void> {
+async function createTemplate(client: Client, name: string): Promise<void> {
   const unfinished = `${name}_unfinished`;
   await client.query(`drop database if exists ${unfinished} with (force)`);
   await client.query(`create database ${unfinished} template template0`);
@@ -140,8 +140,8 @@ function databaseUrl(serverUrl: string, name: string): string {
   return url.href;
 }
 
-async function withClient<T>(url: string, work: (client: pg.Client) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ connectionString: url });
+async function withClient<T>(url: string, work: (client: Client) => Promise<T>): Promise<T> {
+  const client = new Client({ connectionString: url });
   client.on("error", () => undefined); // The query that it breaks says so.
   await client.connect();
   try {

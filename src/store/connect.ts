@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import pg from "pg";
+import { Client, type ClientConfig } from "pg";
 import type { Clock } from "../core/clock.ts";
 import { StintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
@@ -49,7 +49,7 @@ export function describeHost(url: string): string {
 export async function openConnection(
   source: ConnectionSource,
   settings: ConnectionSettings,
-): Promise<pg.Client> {
+): Promise<Client> {
   const url = await source.resolveUrl();
   const where = describeHost(url);
   try {
@@ -66,7 +66,7 @@ export async function openConnection(
 }
 
 /** Calls back once when the connection is gone, for whatever reason. */
-export function onConnectionLost(client: pg.Client, callback: (error?: Error) => void): void {
+export function onConnectionLost(client: Client, callback: (error?: Error) => void): void {
   let isTold = false;
   const tell = (error?: Error): void => {
     if (isTold) return;
@@ -78,14 +78,14 @@ export function onConnectionLost(client: pg.Client, callback: (error?: Error) =>
 }
 
 /** Drops a connection at once, whatever it is doing; its queries fail. Idempotent. */
-export function cutConnection(client: pg.Client): void {
+export function cutConnection(client: Client): void {
   const { connection } = client as unknown as { connection: { stream: Socket } };
   connection.stream.destroy();
 }
 
 /** Says goodbye; one that does not answer within `timeoutMs` is cut. Never rejects. */
 export async function endConnection(
-  client: pg.Client,
+  client: Client,
   clock: Clock,
   timeoutMs = 1_000,
 ): Promise<void> {
@@ -99,7 +99,7 @@ export async function endConnection(
  * without closing would otherwise hold the caller for a quarter of an hour.
  */
 export async function withAnswerLimit<T>(
-  client: pg.Client,
+  client: Client,
   clock: Clock,
   limitMs: number,
   work: () => Promise<T>,
@@ -112,7 +112,7 @@ export async function withAnswerLimit<T>(
   }
 }
 
-async function openAtStartup(url: string, settings: ConnectionSettings): Promise<pg.Client> {
+async function openAtStartup(url: string, settings: ConnectionSettings): Promise<Client> {
   const parsed = parseUrl(url);
   const own = listSettings(settings).map(([name, value]) => `-c ${name}=${value}`);
   const given = parsed.searchParams.get("options");
@@ -121,7 +121,7 @@ async function openAtStartup(url: string, settings: ConnectionSettings): Promise
   return start({ ...baseConfig(parsed, settings), options });
 }
 
-async function openThenSet(url: string, settings: ConnectionSettings): Promise<pg.Client> {
+async function openThenSet(url: string, settings: ConnectionSettings): Promise<Client> {
   const client = await start(baseConfig(parseUrl(url), settings));
   try {
     for (const [name, value] of listSettings(settings)) {
@@ -134,14 +134,14 @@ async function openThenSet(url: string, settings: ConnectionSettings): Promise<p
   }
 }
 
-async function start(config: pg.ClientConfig): Promise<pg.Client> {
-  const client = new pg.Client(config);
+async function start(config: ClientConfig): Promise<Client> {
+  const client = new Client(config);
   client.on("error", () => undefined); // Lost connections are told by onConnectionLost.
   await client.connect();
   return client;
 }
 
-function baseConfig(url: URL, settings: ConnectionSettings): pg.ClientConfig {
+function baseConfig(url: URL, settings: ConnectionSettings): ClientConfig {
   return {
     connectionString: url.href,
     application_name: "stint",

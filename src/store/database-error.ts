@@ -67,7 +67,7 @@ export function toStoreError(thrown: unknown, where: string): StintError {
     const message = "another live session works in this directory";
     return new StintError("workspace_busy", message, options);
   }
-  if (/^22/.test(thrown.code)) {
+  if (thrown.code.startsWith("22")) {
     const message = `the database cannot store a value: ${thrown.message}`;
     return new StintError("invalid_request", message, options);
   }
@@ -87,7 +87,7 @@ export function toConnectionError(thrown: unknown, where: string): StintError {
   const options = { cause: thrown };
   const code = codeOf(thrown);
   const message = messageOf(thrown);
-  if (/^28/.test(code) || /password must be a (non-empty )?string/.test(message)) {
+  if (code.startsWith("28") || /password must be a (non-empty )?string/.test(message)) {
     return new StintError("database_auth_failed", `${where}: ${message}`, options);
   }
   if (code === "22023" && /role .* does not exist/.test(message)) {

@@ -1,4 +1,4 @@
-import pg from "pg";
+import { type CustomTypesConfig, types } from "pg";
 
 const INT8 = 20;
 const INT8_ARRAY = 1016;
@@ -17,10 +17,10 @@ function parseInt8Array(text: string): (number | null)[] {
 }
 
 /** How column values become JavaScript values: as pg does it, but int8 as number. */
-export const typeParsers: pg.CustomTypesConfig = {
+export const typeParsers: CustomTypesConfig = {
   getTypeParser: ((oid: number, format?: "text" | "binary") => {
     if (format !== "binary" && oid === INT8) return parseInt8;
     if (format !== "binary" && oid === INT8_ARRAY) return parseInt8Array;
-    return pg.types.getTypeParser(oid, format as "text");
-  }) as typeof pg.types.getTypeParser,
+    return types.getTypeParser(oid, format as "text");
+  }) as typeof types.getTypeParser,
 };

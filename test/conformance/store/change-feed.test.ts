@@ -6,7 +6,7 @@ import { ChangeFeed } from "../../../src/store/change-feed.ts";
 import { ConnectionPool } from "../../../src/store/connection-pool.ts";
 import { Notifier } from "../../../src/store/notifier.ts";
 import { systemClock } from "../../system-clock.ts";
-import { output, range, StoreHarness } from "./harness.ts";
+import { output, range, Signal, StoreHarness } from "./harness.ts";
 
 let harness: StoreHarness;
 beforeAll(async () => {
@@ -26,19 +26,15 @@ const neverPolls: Clock = {
 /** Collects what a listener hears and waits for it. */
 function listen() {
   const heard: number[] = [];
-  let wake = (): void => {};
+  const signal = new Signal();
   return {
     heard,
     listener: ({ lastSeq }: { lastSeq: number }) => {
       heard.push(lastSeq);
-      wake();
+      signal.fire();
     },
     until: async (lastSeq: number) => {
-      while ((heard.at(-1) ?? 0) < lastSeq) {
-        await new Promise<void>((resolve) => {
-          wake = resolve;
-        });
-      }
+      while ((heard.at(-1) ?? 0) < lastSeq) await signal.next();
     },
   };
 }
@@ -133,10 +129,10 @@ describe("a listener for work", () => {
   it("hears of new sessions, resumed ones and messages, from any process", async () => {
     const other = await harness.connectAnother();
     let calls = 0;
-    let wake = (): void => {};
+    const signal = new Signal();
     const stop = other.watchWork(() => {
       calls++;
-      wake();
+      signal.fire();
     });
     const owner = await harness.startSession();
     for (const act of [
@@ -144,9 +140,7 @@ describe("a listener for work", () => {
       () => harness.store.pauseSession(owner.sessionId),
     ]) {
       const before = calls;
-      const heard = new Promise<void>((resolve) => {
-        wake = resolve;
-      });
+      const heard = signal.next();
       await act();
       await heard;
       expect(calls).toBeGreaterThan(before);
@@ -158,15 +152,13 @@ describe("a listener for work", () => {
 describe("the self-test", () => {
   it("connects anew when notifications do not arrive", async () => {
     const warnings: string[] = [];
-    let warned = (): void => {};
-    const hasWarned = new Promise<void>((resolve) => {
-      warned = resolve;
-    });
+    const warned = new Signal();
+    const hasWarned = warned.next();
     const logger: Logger = {
       ...silentLogger,
       warn: (_, message) => {
         warnings.push(message);
-        warned();
+        warned.fire();
       },
     };
     const clock: Clock = {

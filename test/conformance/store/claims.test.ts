@@ -25,9 +25,24 @@ const endLease = (workerId: string) =>
     workerId,
   ]);
 
+const pause = (resumeInMs: number | null) =>
+  ({ transition: { to: "paused", reason: "backoff", resumeInMs } }) as const;
+
+/** Lies idle for longer than it may, and is due to be looked at. */
+async function makeIdle(id: string): Promise<void> {
+  await age(id, "last_activity_at", "31 min");
+  await age(id, "sweep_at", "1 s");
+}
+
+/** Makes a control request older than an owner may let it lie. */
+const letLie = (id: string) =>
+  harness.sql("update stint.inbox set created_at = now() - interval '11 s' where session_id = $1", [
+    id,
+  ]);
+
 describe("a claim", () => {
   it("gives each session to one of many workers, oldest first", async () => {
-    const ids = [];
+    const ids: string[] = [];
     for (const _ of range(30)) ids.push(await harness.createSession());
     const workers = await Promise.all(range(6).map(() => harness.registerWorker()));
     const claims = await Promise.all(
@@ -74,8 +89,6 @@ describe("a claim", () => {
       await harness.startSession(),
       await harness.startSession(),
     ];
-    const pause = (resumeInMs: number | null) =>
-      ({ transition: { to: "paused", reason: "backoff", resumeInMs } }) as const;
     await harness.commit(due, pause(0));
     await harness.commit(later, pause(60_000));
     await harness.commit(held, pause(null));
@@ -194,14 +207,9 @@ describe("the sweep of lost leases", () => {
 });
 
 describe("the sweep of idle sessions", () => {
-  const idle = async (id: string) => {
-    await age(id, "last_activity_at", "31 min");
-    await age(id, "sweep_at", "1 s");
-  };
-
   it("expires an active session without activity, with an error before the end", async () => {
     const owner = await harness.startSession();
-    await idle(owner.sessionId);
+    await makeIdle(owner.sessionId);
     expect(await harness.store.sweepIdleSessions()).toMatchObject([
       { sessionId: owner.sessionId, from: "active", to: "expired", reason: "idle_timeout" },
     ]);
@@ -218,7 +226,7 @@ describe("the sweep of idle sessions", () => {
 
   it("only looks again later when there was activity", async () => {
     const owner = await harness.startSession();
-    await idle(owner.sessionId);
+    await makeIdle(owner.sessionId);
     await harness.store.recordActivity([owner]);
     expect(await harness.store.sweepIdleSessions()).toEqual([]);
     const [row] = await harness.sql<{ minutes: string }>(
@@ -230,7 +238,7 @@ describe("the sweep of idle sessions", () => {
 
   it("does not count activity of an owner that lost the session", async () => {
     const owner = await harness.startSession();
-    await idle(owner.sessionId);
+    await makeIdle(owner.sessionId);
     await harness.store.recordActivity([{ ...owner, epoch: owner.epoch - 1 }]);
     expect(await harness.store.sweepIdleSessions()).toHaveLength(1);
   });
@@ -256,14 +264,14 @@ describe("the sweep of idle sessions", () => {
             }
           : { beginStep: { iteration: 1, inputs: [], inboxDelivered: [], timeoutMs } },
       );
-      await idle(owner.sessionId);
+      await makeIdle(owner.sessionId);
       expect(await harness.store.sweepIdleSessions()).toEqual([]);
       const past =
         "update stint.TABLE set deadline_at = now() - interval '1 s' where session_id = $1";
       for (const table of ["tool_calls", "steps"]) {
         await harness.sql(past.replace("TABLE", table), [owner.sessionId]);
       }
-      await idle(owner.sessionId);
+      await makeIdle(owner.sessionId);
       expect(await harness.store.sweepIdleSessions()).toHaveLength(1);
       // Nobody will establish what became of the call.
       const open = "select from stint.tool_calls where session_id = $1 and status = 'open'";
@@ -312,12 +320,6 @@ describe("the sweep of idle sessions", () => {
 });
 
 describe("the sweep of control requests", () => {
-  const letLie = (id: string) =>
-    harness.sql(
-      "update stint.inbox set created_at = now() - interval '11 s' where session_id = $1",
-      [id],
-    );
-
   it.each([
     ["pause", "paused", "user"],
     ["cancel", "failed", "cancelled"],

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import pg from "pg";
+import { Client, type QueryResultRow } from "pg";
 import type { NewEvent } from "../../../src/core/event.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { LOCAL_USER_ID, type NewSession } from "../../../src/core/session.ts";
@@ -26,10 +26,10 @@ export class StoreHarness {
   readonly database: TestDatabase;
   readonly store: Store;
   /** Connected as the superuser of the server: sees all, is bound by the triggers all the same. */
-  readonly admin: pg.Client;
+  readonly admin: Client;
   readonly #stores: Store[] = [];
 
-  private constructor(database: TestDatabase, store: Store, admin: pg.Client) {
+  private constructor(database: TestDatabase, store: Store, admin: Client) {
     this.database = database;
     this.store = store;
     this.admin = admin;
@@ -39,7 +39,7 @@ export class StoreHarness {
   static async create(options: Partial<StoreOptions> = {}): Promise<StoreHarness> {
     const database = await createTestDatabase();
     const store = await connectStore(storeOptions(database.url, options));
-    const admin = new pg.Client({ connectionString: database.url, types: typeParsers });
+    const admin = new Client({ connectionString: database.url, types: typeParsers });
     admin.on("error", () => undefined); // Dropping the database ends it.
     await admin.connect();
     return new StoreHarness(database, store, admin);
@@ -63,7 +63,7 @@ export class StoreHarness {
   }
 
   /** Rows of a query of the owner. */
-  async sql<T extends pg.QueryResultRow>(text: string, values: unknown[] = []): Promise<T[]> {
+  async sql<T extends QueryResultRow>(text: string, values: unknown[] = []): Promise<T[]> {
     return (await this.admin.query<T>(text, values)).rows;
   }
 
@@ -168,6 +168,21 @@ export function newSession(changes: Partial<NewSession> = {}): NewSession {
     parentId: null,
     ...changes,
   };
+}
+
+/** Something that happens again and again; `next` resolves at its next occurrence. */
+export class Signal {
+  #resolve: () => void = () => undefined;
+
+  fire(): void {
+    this.#resolve();
+  }
+
+  next(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+  }
 }
 
 /** A harmless event that tells its number. */
