@@ -1,8 +1,9 @@
-import { chmod, mkdir, stat, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { FAKE_TOKEN, startFakeServer, type FakeServer } from "../client/fake-server.testsuite.ts";
 import { callCli, makeFolder, type CallOptions } from "./call-cli.testsuite.ts";
+import { prepareWorkspace } from "../workspace/prepare.ts";
 import { writeServerFile } from "./server-file.ts";
 
 let server: FakeServer;
@@ -196,6 +197,46 @@ describe("one session", () => {
     );
     expect((await call(["diff", id, "--stat"])).stdout).toContain("modified a.txt  +1 −1");
     expect(JSON.parse((await call(["diff", id, "--json"])).stdout)).toEqual(server.diff);
+  });
+});
+
+/** A session that changed `a.txt` and added `b.txt` in its copy of a folder. */
+async function addWork(status: "completed" | "active" = "completed") {
+  const [dataDir, source] = [await makeFolder(), await makeFolder()];
+  await writeFile(join(source, "a.txt"), "one\n");
+  const { id } = server.addSession({ status });
+  const request = { mode: "copy" as const, source };
+  const ignoredBytesMax = 1_000_000;
+  const { path } = await prepareWorkspace({ sessionId: id, request, dataDir, ignoredBytesMax });
+  await writeFile(join(path, "a.txt"), "two\n");
+  await writeFile(join(path, "b.txt"), "new\n");
+  return { source, argv: ["apply", id, "--data-dir", dataDir] };
+}
+
+describe("apply", () => {
+  it("brings the changes to the source", async () => {
+    const { source, argv } = await addWork();
+    const { code, stdout } = await call([...argv, "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ applied: ["a.txt", "b.txt"], conflicts: [] });
+    expect(await readFile(join(source, "a.txt"), "utf8")).toBe("two\n");
+    expect((await call(argv)).stdout).toContain("Nothing to apply.");
+  });
+
+  it("applies nothing where both sides changed, and names the files", async () => {
+    const { source, argv } = await addWork();
+    await writeFile(join(source, "a.txt"), "three\n");
+    const { code, stderr } = await call(argv);
+    expect(code).toBe(2);
+    expect(stderr).toMatch(/nothing was applied.*\n +a\.txt.*workspace_conflict/);
+    expect(await readdir(source)).toEqual(["a.txt"]);
+  });
+
+  it("waits for the end of a session that is at work", async () => {
+    const { argv } = await addWork("active");
+    const { code, stderr } = await call(argv);
+    expect(code).toBe(2);
+    expect(stderr).toContain("Pause it first: stint pause");
   });
 });
 
@@ -401,7 +442,5 @@ describe("the machine", () => {
     expect(code).toBe(3);
     expect(stdout).toMatch(/✕ data folder.*is no folder/);
     expect(stdout).toContain("next: Give STINT_DATA");
-    await chmod(cwd, 0o700);
-    expect((await stat(cwd)).isDirectory()).toBe(true);
   });
 });
