@@ -56,8 +56,7 @@ test("SIGTERM in the middle of a command pauses the session, kills all, and the 
     "completed (end_turn)",
   ]);
   expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1));
-  const diff = await runStint(["diff", id, "--json"], { dataDir: folder.path });
-  expect(diff.stdout).toContain("+once");
+  const diff = await runStint(["diff", id], { dataDir: folder.path });
   expect(diff.stdout.match(/\+once/g)).toHaveLength(1);
 }, 60_000);
 

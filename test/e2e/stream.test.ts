@@ -36,16 +36,17 @@ test("a client cut at random bytes and by killed servers sees each event once, i
   const random = createRandom(20_260_101);
   const proxy = await startCuttingProxy(
     () => port,
-    () => 60 + Math.floor(random() * 1_400),
+    // The head of the answer alone takes some 500 bytes.
+    () => 500 + Math.floor(random() * 1_300),
   );
   cleanups.push(() => proxy.close());
 
-  const loop = "for i in 1 2 3 4; do echo line $i; sleep 0.12; done";
+  const loop = "for i in 1 2 3 4; do echo line $i; sleep 0.1; done";
   const direct = createClient({ url, token });
   const { id } = await direct.sessions.create({
     prompt: "talk",
     model: "scripted",
-    script: [...Array.from({ length: 50 }, () => ({ bash: loop })), { text: "done" }],
+    script: [...Array.from({ length: 90 }, () => ({ bash: loop })), { text: "done" }],
   });
 
   const seen: { seq: number; id: string }[] = [];
