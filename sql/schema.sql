@@ -26,6 +26,7 @@ create table public.coding_sessions (
   script jsonb,
   workspace jsonb default '{"mode": "copy"}'::jsonb not null,
   workspace_path text,
+  workspace_host text,
   in_place_path text,
   recovery text default 'restore'::text not null,
   limits jsonb default '{}'::jsonb not null,
@@ -147,6 +148,7 @@ create table stint.workers (
   slots integer not null,
   version text not null,
   agents text[] default '{}'::text[] not null,
+  workspace_host text,
   lease_duration_ms bigint not null,
   started_at timestamp with time zone default now() not null,
   heartbeat_at timestamp with time zone default now() not null,
@@ -354,6 +356,9 @@ begin
   if p_part ? 'workspacePath' or p_part ? 'agentSessionId' then
     update public.coding_sessions set
       workspace_path = coalesce(p_part ->> 'workspacePath', workspace_path),
+      workspace_host = case when p_part ? 'workspacePath' then coalesce(
+        (select w.workspace_host from stint.workers w where w.id = worker_id), workspace_host)
+        else workspace_host end,
       agent_session_id = coalesce(p_part ->> 'agentSessionId', agent_session_id)
     where id = p_session;
   end if;
@@ -465,9 +470,10 @@ declare
   due record;
   session public.coding_sessions;
   remaining integer := p_limit;
+  here text;
 begin
   -- The lock keeps the lease from being removed between this check and the claim.
-  perform from stint.workers
+  select workspace_host into here from stint.workers
   where id = p_worker and lease_expires_at > clock_timestamp() for key share;
   if not found then
     return;
@@ -476,6 +482,7 @@ begin
   for due in
     select id, resume_at as due_at from public.coding_sessions s
     where status = 'paused' and resume_at <= now()
+      and (s.workspace_host is null or s.workspace_host = here)
       and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
       and not exists (select from stint.inbox i
         where i.session_id = s.id and i.consumed_at is null and i.kind <> 'message')
@@ -843,11 +850,11 @@ CREATE OR REPLACE FUNCTION stint.register_worker(p_worker jsonb)
  SET search_path TO 'pg_catalog', 'pg_temp'
 AS $function$
   insert into stint.workers (id, name, host, boot_id, pid, pid_start_time, slots, version, agents,
-    lease_duration_ms, lease_expires_at)
+    workspace_host, lease_duration_ms, lease_expires_at)
   values ((p_worker ->> 'id')::uuid, p_worker ->> 'name', p_worker ->> 'host',
     p_worker ->> 'bootId', (p_worker ->> 'pid')::integer, p_worker ->> 'pidStartTime',
     (p_worker ->> 'slots')::integer, p_worker ->> 'version',
-    array(select jsonb_array_elements_text(p_worker -> 'agents')),
+    array(select jsonb_array_elements_text(p_worker -> 'agents')), p_worker ->> 'workspaceHost',
     (p_worker ->> 'leaseDurationMs')::bigint,
     clock_timestamp() + (p_worker ->> 'leaseDurationMs')::bigint * interval '1 millisecond')
   on conflict (id) do nothing

@@ -36,6 +36,8 @@ create table public.coding_sessions (
   script jsonb,
   workspace jsonb not null default '{"mode": "copy"}',
   workspace_path text,
+  -- Where the files of the session are; only a worker with the same value can go on with them.
+  workspace_host text,
   in_place_path text,
   recovery text not null default 'restore' check (recovery in ('restore', 'adopt')),
   limits jsonb not null default '{}',
@@ -107,6 +109,7 @@ create table stint.workers (
   slots integer not null,
   version text not null,
   agents text[] not null default '{}',
+  workspace_host text,
   lease_duration_ms bigint not null check (lease_duration_ms > 0),
   started_at timestamptz not null default now(),
   heartbeat_at timestamptz not null default now(),

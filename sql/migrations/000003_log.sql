@@ -46,6 +46,9 @@ begin
   if p_part ? 'workspacePath' or p_part ? 'agentSessionId' then
     update public.coding_sessions set
       workspace_path = coalesce(p_part ->> 'workspacePath', workspace_path),
+      workspace_host = case when p_part ? 'workspacePath' then coalesce(
+        (select w.workspace_host from stint.workers w where w.id = worker_id), workspace_host)
+        else workspace_host end,
       agent_session_id = coalesce(p_part ->> 'agentSessionId', agent_session_id)
     where id = p_session;
   end if;

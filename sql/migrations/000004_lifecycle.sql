@@ -57,11 +57,11 @@ end $$;
 create function stint.register_worker(p_worker jsonb) returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $$
   insert into stint.workers (id, name, host, boot_id, pid, pid_start_time, slots, version, agents,
-    lease_duration_ms, lease_expires_at)
+    workspace_host, lease_duration_ms, lease_expires_at)
   values ((p_worker ->> 'id')::uuid, p_worker ->> 'name', p_worker ->> 'host',
     p_worker ->> 'bootId', (p_worker ->> 'pid')::integer, p_worker ->> 'pidStartTime',
     (p_worker ->> 'slots')::integer, p_worker ->> 'version',
-    array(select jsonb_array_elements_text(p_worker -> 'agents')),
+    array(select jsonb_array_elements_text(p_worker -> 'agents')), p_worker ->> 'workspaceHost',
     (p_worker ->> 'leaseDurationMs')::bigint,
     clock_timestamp() + (p_worker ->> 'leaseDurationMs')::bigint * interval '1 millisecond')
   on conflict (id) do nothing
@@ -102,9 +102,10 @@ declare
   due record;
   session public.coding_sessions;
   remaining integer := p_limit;
+  here text;
 begin
   -- The lock keeps the lease from being removed between this check and the claim.
-  perform from stint.workers
+  select workspace_host into here from stint.workers
   where id = p_worker and lease_expires_at > clock_timestamp() for key share;
   if not found then
     return;
@@ -113,6 +114,7 @@ begin
   for due in
     select id, resume_at as due_at from public.coding_sessions s
     where status = 'paused' and resume_at <= now()
+      and (s.workspace_host is null or s.workspace_host = here)
       and (p_session is null or id = p_session) and (p_agents is null or agent = any (p_agents))
       and not exists (select from stint.inbox i
         where i.session_id = s.id and i.consumed_at is null and i.kind <> 'message')

@@ -180,6 +180,7 @@ async function startWorker(context: PartContext): Promise<Worker> {
     agents,
     getAgent: (name) => registry.get(name),
     openWorkspace: workspaces.open,
+    workspaceHost: workspaces.hostId,
     env: process.env,
     identity: await readHostIdentity(),
     version: VERSION,

@@ -69,6 +69,11 @@ export interface WorkerRegistration {
   readonly slots: number;
   readonly version: string;
   readonly agents: readonly string[];
+  /**
+   * Names the place where this worker keeps workspaces. A session that has begun goes on only where
+   * its files are: at a worker with the same value. @default null: takes only what has no files yet
+   */
+  readonly workspaceHost?: string | null;
   readonly leaseDurationMs: number;
 }
 

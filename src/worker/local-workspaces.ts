@@ -1,3 +1,4 @@
+import { join } from "node:path";
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import type { SessionSnapshot } from "../core/session.ts";
@@ -11,6 +12,7 @@ import { openWorkspace, prepareWorkspace } from "../workspace/prepare.ts";
 import { probeCustody } from "../workspace/probe.ts";
 import { sweepEnvironment } from "../workspace/sweep.ts";
 import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
+import { readOrCreateFile } from "./create-once.ts";
 
 /**
  * Carried by every process of a session, whatever the attempt: so that a new attempt finds what an
@@ -32,6 +34,8 @@ export interface LocalWorkspacesOptions {
 /** The workspaces of sessions on this host. */
 export interface LocalWorkspaces extends WorkspaceReader {
   readonly open: OpenAttemptWorkspace;
+  /** Names this data folder: workers that share it share its workspaces. */
+  readonly hostId: string;
   /** How commands are held here, for people. */
   readonly description: string;
 }
@@ -89,5 +93,6 @@ export async function createLocalWorkspaces(
     return diffWorkspace(workspace, { ...(from && { from }), ...(to && { to }) });
   };
 
-  return { open, diff, description: `custody: ${probe.level}` };
+  const hostId = await readOrCreateFile(join(dataDir, "host-id"), clock.newId(), clock.newId());
+  return { open, diff, hostId, description: `custody: ${probe.level}` };
 }

@@ -28,6 +28,8 @@ export interface WorkerOptions {
   readonly agents: readonly AgentAdapter[];
   readonly getAgent: (name: string) => AgentAdapter;
   readonly openWorkspace: OpenAttemptWorkspace;
+  /** Names the place of the workspaces; see `WorkerRegistration`. */
+  readonly workspaceHost?: string | null;
   /** Where model keys are looked for. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly identity: HostIdentity;
@@ -66,7 +68,15 @@ export function createWorker(options: WorkerOptions): Worker {
     lifecycle,
     clock,
     logger,
-    worker: { ...identity, name, slots, version: options.version, agents, leaseDurationMs },
+    worker: {
+      ...identity,
+      name,
+      slots,
+      version: options.version,
+      agents,
+      workspaceHost: options.workspaceHost ?? null,
+      leaseDurationMs,
+    },
   });
   const heartbeatService = createPeriodicService({
     name: "heartbeat",

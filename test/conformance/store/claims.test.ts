@@ -104,6 +104,20 @@ describe("a claim", () => {
     expect(resumed?.session).toMatchObject({ id: held.sessionId, epoch: held.epoch + 2 });
   });
 
+  it("goes on with a session only where its files are", async () => {
+    const here = await harness.registerWorker(60_000, harness.store, "folder 1");
+    const alsoHere = await harness.registerWorker(60_000, harness.store, "folder 1");
+    const elsewhere = await harness.registerWorker(60_000, harness.store, "folder 2");
+    const nowhere = await harness.registerWorker();
+    const owner = await harness.claim(here, await harness.createSession());
+    await harness.commit(owner, { workspacePath: "/tree" });
+    await harness.commit(owner, pause(0));
+    for (const workerId of [elsewhere, nowhere]) {
+      expect(await harness.store.claimSessions({ workerId, limit: 1 })).toEqual([]);
+    }
+    await harness.claim(alsoHere, owner.sessionId);
+  });
+
   it("honours the session and the agents that it names", async () => {
     const workerId = await harness.registerWorker();
     const command = await harness.createSession({ agent: "command" });

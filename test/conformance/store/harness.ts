@@ -73,7 +73,11 @@ export class StoreHarness {
     return session.id;
   }
 
-  async registerWorker(leaseDurationMs = 60_000, store = this.store): Promise<string> {
+  async registerWorker(
+    leaseDurationMs = 60_000,
+    store = this.store,
+    workspaceHost: string | null = null,
+  ): Promise<string> {
     const id = randomUUID();
     await store.registerWorker({
       id,
@@ -85,6 +89,7 @@ export class StoreHarness {
       slots: 4,
       version: "0.0.0",
       agents: ["builtin"],
+      workspaceHost,
       leaseDurationMs,
     });
     return id;
