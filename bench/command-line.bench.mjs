@@ -61,17 +61,18 @@ function readRssMb(pid) {
   return Number(/^VmRSS:\s+(\d+)/m.exec(text)?.[1]) / 1_024;
 }
 
-function findSupervisor() {
-  return readdirSync("/proc").find((name) => {
+/** Supervisors carry no name of their folder: ours is the one that was not there before. */
+function listSupervisors() {
+  return readdirSync("/proc").filter((name) => {
     try {
-      const line = readFileSync(`/proc/${name}/cmdline`, "utf8");
-      return line.includes("supervisor.js") && line.includes(env.STINT_DATA);
+      return readFileSync(`/proc/${name}/cmdline`, "utf8").includes("stint: supervisor");
     } catch {
       return false;
     }
   });
 }
 
+const foreign = new Set(listSupervisors());
 console.log(`${describeMachine()}\nbefore: ${describeLoad()}`);
 try {
   const first = await startDev();
@@ -96,7 +97,7 @@ try {
   console.log(`ratio ${ratio.toFixed(1)}`);
   await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
   const dev = readRssMb(child.pid);
-  const supervisor = findSupervisor();
+  const supervisor = listSupervisors().find((pid) => !foreign.has(pid));
   console.log(
     `idle memory          dev ${dev.toFixed(0)} MB RSS (${readPssMb(child.pid).toFixed(0)} MB PSS)` +
       (supervisor
