@@ -1,15 +1,24 @@
 import { spawnSync } from "node:child_process";
-import { existsSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { hasTool } from "./tools.ts";
 
 const INSTALL_MS_MAX = 180_000;
 /** Program → the Debian package that brings it. */
 const PACKAGES = { git: "git", bwrap: "bubblewrap" } as const;
 
-/** Prepares the machine once per run: the programs some tests need, and a dist that matches src. */
-export async function setup(): Promise<void> {
+/**
+ * Prepares the machine once per run: the programs some tests need, a dist that matches src, and a
+ * folder for all temporary ones, which goes with the run whatever a test left in it.
+ */
+export async function setup(): Promise<() => void> {
   installMissingTools();
   await refreshDist();
+  const folder = mkdtempSync(join(tmpdir(), "stint-tests-"));
+  chmodSync(folder, 0o1777); // Tests become other users.
+  process.env["TMPDIR"] = folder;
+  return () => rmSync(folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 200 });
 }
 
 /** On Debian, as root, what is missing is installed. Anywhere else the tests in need are skipped. */

@@ -7,7 +7,8 @@ export function hasTool(tool: string): boolean {
   const known = found.get(tool);
   if (known !== undefined) return known;
   const { error } = spawnSync(tool, ["--version"], { stdio: "ignore", timeout: 10_000 });
-  const answer = (error as NodeJS.ErrnoException | undefined)?.code !== "ENOENT";
+  const code = (error as NodeJS.ErrnoException | undefined)?.code;
+  const answer = code !== "ENOENT" && code !== "EACCES";
   found.set(tool, answer);
   return answer;
 }

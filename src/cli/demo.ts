@@ -87,7 +87,7 @@ export async function runDemo({ url, token, output, signal }: DemoOptions): Prom
   output.event("demo", { sessionId: ended.id, status: ended.status, workspace: folder });
   output.line();
   output.line(
-    `  Session ${id} ${ended.status}. It goes on running here; in a second terminal try:`,
+    `  Session ${id} ${ended.status}. Stint goes on running here; in a second terminal try:`,
   );
   output.line(`    npx stint show ${id}       its state, totals and attempts`);
   output.line(`    npx stint diff ${id}       what it changed, in its own copy`);

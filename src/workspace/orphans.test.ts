@@ -41,9 +41,16 @@ afterEach(async () => {
 });
 
 async function startWorker(level: CustodyLevel, uid?: number): Promise<ChildProcess> {
-  const user = uid === undefined ? {} : { uid, gid: uid };
-  const args = [FIXTURE, level, cookie, workspace, SCRIPT];
-  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"], ...user });
+  // It becomes that user after loading the code, which only root may be able to reach.
+  const args = [
+    FIXTURE,
+    level,
+    cookie,
+    workspace,
+    SCRIPT,
+    ...(uid === undefined ? [] : [`${uid}`]),
+  ];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
   worker = child;
   await expect.poll(countOrphans, { timeout: 10_000, interval: 20 }).toBeGreaterThanOrEqual(7);
   return child;

@@ -68,7 +68,8 @@ describe("a workspace without git", () => {
       ...["modified a.txt", "deleted dir/b.txt", "created ln", "created new.txt"],
     ]);
     expect(diff.files[0]?.patch).toBe(
-      "diff --git a/a.txt b/a.txt\n--- a/a.txt\n+++ b/a.txt\n@@ -1,3 +1,3 @@\n one\n-two\n-three\n+2\n+three\n\\ No newline at end of file\n",
+      "diff --git a/a.txt b/a.txt\n--- a/a.txt\n+++ b/a.txt\n@@ -1,3 +1,3 @@\n" +
+        " one\n-two\n-three\n+2\n+three\n\\ No newline at end of file\n",
     );
     expect(diff.files[3]?.patch).toContain("new file mode 100644\n--- /dev/null\n+++ b/new.txt\n");
     expect((await readSnapshotFile(workspace, workspace.base, "dir/b.txt"))?.toString()).toBe(

@@ -131,8 +131,14 @@ function describe(level: CustodyLevel, trials: readonly ProbeTrial[]): string {
     case "unshare":
       return `commands run in a pid namespace made by unshare and die with their worker${why}`;
     case "pdeathsig":
-      return `no pid namespaces here${why}: a command dies with its worker, daemons that it started are swept before the next attempt`;
+      return (
+        `no pid namespaces here${why}: a command dies with its worker, ` +
+        "daemons that it started are swept before the next attempt"
+      );
     case "none":
-      return `nothing here holds processes${why}: after a crash of the worker its commands live until they are swept`;
+      return (
+        `nothing here holds processes${why}: ` +
+        "after a crash of the worker its commands live until they are swept"
+      );
   }
 }

@@ -15,7 +15,7 @@ import {
   writeFile,
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { requireTool } from "../../test/tools.ts";
 import type { WorkspaceRequest } from "../core/workspace.ts";
@@ -344,7 +344,7 @@ describe("other sources", () => {
       [{ source: join(source, "a.txt") }, "workspace_invalid"],
       [{ source: "/etc" }, "workspace_outside_roots"],
       [{ source: join(base, "way-out") }, "workspace_outside_roots"],
-      [{ source: `${base}/../../etc` }, "workspace_outside_roots"],
+      [{ source: `${base}/${relative(base, "/etc")}` }, "workspace_outside_roots"],
       [{ mode: "in-place", source: "https://example.test/x.git" }, "workspace_invalid"],
     ] as const;
     for (const [request, code] of cases) {
