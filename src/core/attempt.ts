@@ -27,8 +27,12 @@ export interface SpawnSpec {
 
 /** How a process ended. */
 export interface CustodyExit {
-  /** The command's own exit code, or null when a signal or the custody ended it. */
+  /**
+   * The command's own exit code; a command that a signal ended shows as 128 + the signal's number,
+   * as in a shell. Null only where the custody itself killed everything.
+   */
   readonly code: number | null;
+  /** `SIGKILL` where `code` is null, else null. */
   readonly signal: string | null;
   /** True when its time limit ended it. */
   readonly timedOut: boolean;
