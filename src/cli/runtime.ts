@@ -135,6 +135,7 @@ async function runService(
     const metrics = createPrometheusMetrics({ processMetrics: true });
     const store = await connectStore({
       ...source,
+      metrics,
       inboxItemsMax: config.inboxItemsMax,
     });
     running.add(() => store.close());
