@@ -17,6 +17,7 @@ export class SessionHold implements Ownership {
   /** Totals of the session, kept equal to the fold of its log. */
   stats: SessionStats;
   readonly #controller = new AbortController();
+  readonly #writes = new Set<Promise<unknown>>();
 
   constructor(session: SessionSnapshot) {
     this.sessionId = session.id;
@@ -44,5 +45,20 @@ export class SessionHold implements Ownership {
   stop(request: StopRequest): void {
     if (request.kind === "lost") this.isLost = true;
     this.#controller.abort(new AttemptStopped(request));
+  }
+
+  /** Keeps a write in mind until it has its answer. */
+  trackWrite<T>(write: Promise<T>): Promise<T> {
+    const forget = (): void => {
+      this.#writes.delete(write);
+    };
+    this.#writes.add(write);
+    write.then(forget, forget);
+    return write;
+  }
+
+  /** Resolves when the writes under way have their answers: from then on `stats` holds them. */
+  async settleWrites(): Promise<void> {
+    await Promise.allSettled([...this.#writes]);
   }
 }

@@ -1,8 +1,8 @@
 import type { Clock } from "../core/clock.ts";
-import { StintError } from "../core/error.ts";
+import { isErrorCode, StintError } from "../core/error.ts";
 import type { EventData, NewEvent, SessionEvent, SessionEventType } from "../core/event.ts";
 import { addStats } from "../core/fold.ts";
-import type { JsonObject } from "../core/json.ts";
+import { truncateText, type JsonObject } from "../core/json.ts";
 import { LOG_MESSAGES, type Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { SessionMetadata, SessionSnapshot } from "../core/session.ts";
@@ -50,6 +50,9 @@ export interface PauseOptions {
   readonly unlessInbox?: boolean;
 }
 
+/** Largest message of an end, in bytes: an event has a bound, and JSON may write a byte as six. */
+const MESSAGE_BYTES_MAX = 131_072;
+
 /**
  * The life of sessions: start, complete, fail, pause, resume, expire, and what they say meanwhile.
  *
@@ -64,6 +67,7 @@ export class SessionLifecycleManager {
   readonly #metrics: Metrics;
   readonly #holds = new Map<string, SessionHold>();
   readonly #active = new Set<string>();
+  #claimsUnderWay = 0;
 
   constructor(options: LifecycleOptions) {
     this.#store = options.store;
@@ -96,14 +100,17 @@ export class SessionLifecycleManager {
   async claimSessions(
     request: Parameters<Store["claimSessions"]>[0],
   ): Promise<readonly (ClaimedSession & { readonly hold: SessionHold })[]> {
-    const claimed = await this.#store.claimSessions(request);
+    this.#claimsUnderWay++;
+    const claimed = await this.#store.claimSessions(request).finally(() => this.#claimsUnderWay--);
     return claimed.map((claim) => {
       const hold = new SessionHold(claim.session);
+      const earlier = this.#holds.get(hold.sessionId);
+      // Taken over its head, and claimed again before a heartbeat could tell.
+      if (earlier) this.loseSession(earlier, "the session was claimed anew");
       this.#holds.set(hold.sessionId, hold);
       const from = claim.session.reason === "resumed" ? "paused" : "pending";
       const { sessionId, epoch, session } = hold;
       this.#recordTransition({ sessionId, epoch, from, to: "active", reason: session.reason });
-      this.#metrics.observe("claimLatency", {}, claim.queuedMs / 1_000);
       this.#metrics.set("activeSessions", {}, this.#holds.size);
       return { ...claim, hold };
     });
@@ -114,12 +121,14 @@ export class SessionLifecycleManager {
    * @throws {stale_epoch} when this process does not hold it. @throws {inbox_not_empty}
    */
   async completeSession(
-    sessionId: string,
+    session: string | SessionHold,
     result: { readonly message: string; readonly unlessInbox?: boolean },
   ): Promise<void> {
-    const hold = this.#requireHold(sessionId);
+    const hold = this.#requireHold(session);
+    await hold.settleWrites();
+    const { text: message } = truncateText(result.message, MESSAGE_BYTES_MAX);
     await this.#transition(hold, {
-      events: [{ type: "completion", data: { message: result.message, stats: hold.stats } }],
+      events: [{ type: "completion", data: { message, stats: hold.stats } }],
       transition: {
         to: "completed",
         reason: "end_turn",
@@ -130,12 +139,14 @@ export class SessionLifecycleManager {
 
   /** Ends a held session badly. @throws {stale_epoch} when this process does not hold it. */
   async failSession(
-    sessionId: string,
+    session: string | SessionHold,
     failure: SessionFailure,
     inboxConsumed: readonly string[] = [],
   ): Promise<void> {
-    const hold = this.#requireHold(sessionId);
-    const error = { code: failure.code ?? failure.reason, message: failure.message };
+    const hold = this.#requireHold(session);
+    await hold.settleWrites();
+    const { text: message } = truncateText(failure.message, MESSAGE_BYTES_MAX);
+    const error = { code: failure.code ?? failure.reason, message };
     await this.#transition(hold, {
       events: [{ type: "error", data: { ...error, stats: hold.stats } }],
       inboxConsumed,
@@ -144,15 +155,16 @@ export class SessionLifecycleManager {
   }
 
   /**
-   * Pauses a held session, or asks its owner to.
+   * Pauses a held session, or asks its owner to; of a hold it pauses nothing but that.
    * @throws {illegal_transition} when it is neither active nor paused. @throws {inbox_not_empty}
+   * @throws {stale_epoch} when the hold has ended.
    */
-  async pauseSession(sessionId: string, options: PauseOptions = {}): Promise<void> {
-    const hold = this.#holds.get(sessionId);
-    if (!hold) {
-      await this.#store.pauseSession(sessionId);
+  async pauseSession(session: string | SessionHold, options: PauseOptions = {}): Promise<void> {
+    if (typeof session === "string" && !this.#holds.has(session)) {
+      await this.#store.pauseSession(session);
       return;
     }
+    const hold = this.#requireHold(session);
     await this.#transition(hold, {
       ...(options.inboxConsumed && { inboxConsumed: options.inboxConsumed }),
       transition: {
@@ -220,7 +232,7 @@ export class SessionLifecycleManager {
     if (this.#holds.has(sessionId)) this.#active.add(sessionId);
   }
 
-  /** Writes the activity recorded since the last call. */
+  /** Writes the activity recorded since the last call; what cannot be written is kept. */
   async flushActivity(): Promise<void> {
     const owners: Ownership[] = [];
     for (const sessionId of this.#active) {
@@ -228,7 +240,13 @@ export class SessionLifecycleManager {
       if (hold) owners.push({ sessionId, epoch: hold.epoch });
     }
     this.#active.clear();
-    if (owners.length > 0) await this.#store.recordActivity(owners);
+    if (owners.length === 0) return;
+    try {
+      await this.#store.recordActivity(owners);
+    } catch (thrown) {
+      for (const { sessionId } of owners) this.recordActivity(sessionId);
+      throw thrown;
+    }
   }
 
   /** A session as it is stored, or null. */
@@ -271,6 +289,37 @@ export class SessionLifecycleManager {
     return this.#noteForced(await this.#store.sweepIdleSessions());
   }
 
+  /**
+   * Gives back what the database says this worker holds although nothing works on it here: the
+   * answer to a claim was lost, or an attempt could not make its last transition. The lease lives
+   * on, so no sweep would find them. `known` are the holds from before the database was asked.
+   */
+  async releaseUnattended(
+    workerId: string,
+    held: readonly Ownership[],
+    known: readonly SessionHold[],
+  ): Promise<void> {
+    // An answer that is still under way may bring the hold.
+    if (this.#claimsUnderWay > 0) return;
+    const isAttended = ({ sessionId, epoch }: Ownership): boolean =>
+      this.#holds.has(sessionId) ||
+      known.some((hold) => hold.sessionId === sessionId && hold.epoch === epoch);
+    for (const owner of held) {
+      if (!isAttended(owner)) await this.#releaseUnattended(workerId, owner);
+    }
+  }
+
+  async #releaseUnattended(workerId: string, owner: Ownership): Promise<void> {
+    const { sessionId, epoch } = owner;
+    const session = await this.#store.getSession(sessionId);
+    if (session?.workerId !== workerId || session.epoch !== epoch) return;
+    const transition = { to: "paused", reason: "agent_lost", resumeInMs: 0 } as const;
+    const result = await this.#store.commit(owner, session.lastSeq, { transition });
+    if (result.status !== "ok") return;
+    const { to, reason } = transition;
+    this.#recordTransition({ sessionId, epoch: epoch + 1, from: "active", to, reason });
+  }
+
   /** Tells all agents of this process to stop, so that their sessions pause and resume elsewhere. */
   shutdown(): void {
     for (const hold of this.holds) {
@@ -281,27 +330,12 @@ export class SessionLifecycleManager {
   /**
    * One atomic write of a held session.
    * @throws {stale_epoch} when it is held no more: the hold is stopped as lost.
+   * @throws {inbox_not_empty} {message_taken} {call_not_open} {event_rejected} when it was refused:
+   * nothing of it is written.
    */
-  async commit(hold: SessionHold, commit: OwnerCommit): Promise<number> {
-    if (hold.isLost) throw staleEpoch(hold);
-    const startedAt = this.#clock.monotonic();
-    const result = await this.#store.commit(hold, hold.lastSeq, commit);
-    switch (result.status) {
-      case "ok":
-        hold.lastSeq = Math.max(hold.lastSeq, result.lastSeq);
-        this.#metrics.observe("appendLatency", {}, (this.#clock.monotonic() - startedAt) / 1_000);
-        this.#countEvents(hold, commit.events ?? []);
-        return result.lastSeq;
-      case "rejected":
-        throw new StintError(
-          result.code === "inbox_not_empty" ? "inbox_not_empty" : "invalid_request",
-          result.message,
-          { fields: { sessionId: hold.sessionId, code: result.code } },
-        );
-      default:
-        this.loseSession(hold, "another owner or a transition has taken the session");
-        throw staleEpoch(hold);
-    }
+  commit(hold: SessionHold, commit: OwnerCommit): Promise<number> {
+    if (hold.isLost) return Promise.reject(staleEpoch(hold));
+    return hold.trackWrite(this.#commit(hold, commit));
   }
 
   /** Gives up a session that is another's now: its agent stops and nothing more is written. */
@@ -310,10 +344,22 @@ export class SessionLifecycleManager {
     this.#release(hold);
   }
 
-  #countEvents(hold: SessionHold, events: readonly NewEvent[]): void {
-    for (const { type, data } of events) {
-      hold.stats = addStats(hold.stats, type, data as JsonObject);
-      this.#metrics.count("events", { type });
+  async #commit(hold: SessionHold, commit: OwnerCommit): Promise<number> {
+    const result = await this.#store.commit(hold, hold.lastSeq, commit);
+    switch (result.status) {
+      case "ok":
+        hold.lastSeq = Math.max(hold.lastSeq, result.lastSeq);
+        for (const { type, data } of commit.events ?? []) {
+          hold.stats = addStats(hold.stats, type, data as JsonObject);
+        }
+        return result.lastSeq;
+      case "rejected":
+        throw new StintError(isErrorCode(result.code) ? result.code : "internal", result.message, {
+          fields: { sessionId: hold.sessionId, code: result.code },
+        });
+      default:
+        this.loseSession(hold, "another owner or a transition has taken the session");
+        throw staleEpoch(hold);
     }
   }
 
@@ -352,9 +398,11 @@ export class SessionLifecycleManager {
     return notices;
   }
 
-  #requireHold(sessionId: string): SessionHold {
+  /** A hold must be the present one: a later claim of the same session is another's. */
+  #requireHold(session: string | SessionHold): SessionHold {
+    const sessionId = typeof session === "string" ? session : session.sessionId;
     const hold = this.#holds.get(sessionId);
-    if (hold) return hold;
+    if (hold && (typeof session === "string" || hold === session)) return hold;
     throw new StintError("stale_epoch", `session ${sessionId} is not held by this process`);
   }
 
