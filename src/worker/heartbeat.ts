@@ -1,7 +1,8 @@
-import type { Clock } from "../core/clock.ts";
+import type { Clock, Timer } from "../core/clock.ts";
 import { toStintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
-import type { Store, WorkerRegistration } from "../core/store.ts";
+import type { Ownership, Store, WorkerRegistration } from "../core/store.ts";
+import type { SessionHold } from "./session-hold.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
 
 /** What a heartbeat needs. */
@@ -18,13 +19,16 @@ export interface HeartbeatOptions {
  * Keeps this worker's lease alive and the worker honest: what the database says is held no more is
  * stopped at once; when the lease is lost, everything is. A lease is judged lost here as soon as
  * its time has passed on any of our clocks since before the last renewal was asked for, whatever
- * the database may still say.
+ * the database may still say, and however long it takes to say anything.
  */
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   #workerId: string | null = null;
   #renewedAt = 0;
   #renewedAtWall = 0;
+  #leaseTimer: Timer | null = null;
+  #isFlushing = false;
+  #isEnded = false;
 
   constructor(options: HeartbeatOptions) {
     this.#options = options;
@@ -37,67 +41,115 @@ export class Heartbeat {
 
   /** Registers this worker, or renews its lease and drops what it lost. */
   async runOnce(): Promise<void> {
-    const { store, lifecycle, clock } = this.#options;
-    if (this.#workerId !== null && this.#isOverdue()) this.#loseAll("the lease ran out here");
-    if (this.#workerId === null) {
-      await this.#register();
-      return;
-    }
+    this.#loseOverdue();
+    this.#flushActivity();
+    if (this.#workerId === null) await this.#register();
+    else await this.#renew(this.#workerId);
+  }
+
+  /** Ends the lease now and for good. What is held must have been released before. */
+  async end(): Promise<void> {
     const workerId = this.#workerId;
-    const holds = lifecycle.holds;
+    this.#isEnded = true;
+    this.#workerId = null;
+    this.#leaseTimer?.cancel();
+    if (workerId !== null) await this.#options.store.removeWorker(workerId);
+  }
+
+  async #renew(workerId: string): Promise<void> {
+    const { store, lifecycle, clock, worker } = this.#options;
+    const known = lifecycle.holds;
     const sentAt = clock.monotonic();
     const sentAtWall = clock.now();
     try {
-      await lifecycle.flushActivity();
-      const { isLive, held } = await store.heartbeat(
-        workerId,
-        this.#options.worker.leaseDurationMs,
-      );
+      const { isLive, held } = await store.heartbeat(workerId, worker.leaseDurationMs);
+      // The lease ran out here, or was given back, while the answer was under way.
+      if (this.#workerId !== workerId) return;
       if (!isLive) {
         this.#loseAll("the database ended the lease");
         await this.#register();
         return;
       }
-      this.#renewedAt = sentAt;
-      this.#renewedAtWall = sentAtWall;
-      const epochs = new Map(held.map((owner) => [owner.sessionId, owner.epoch]));
-      for (const hold of holds) {
-        if (epochs.get(hold.sessionId) === hold.epoch || !lifecycle.holds.includes(hold)) continue;
-        lifecycle.loseSession(hold, "the heartbeat says that it is held no more");
-      }
+      this.#armLease(sentAt, sentAtWall);
+      this.#loseTaken(known, held);
+      await lifecycle.releaseUnattended(workerId, held, known);
     } catch (thrown) {
-      const error = toStintError(thrown);
-      this.#options.logger.warn({ workerId, code: error.code }, "Heartbeat failed");
-      if (this.#isOverdue()) this.#loseAll("the lease could not be renewed in time");
+      const { code, message } = toStintError(thrown);
+      this.#options.logger.warn({ workerId, code, error: message }, "Heartbeat failed");
+      this.#loseOverdue();
     }
   }
 
-  /** Ends the lease now. What is held must have been released before. */
-  async end(): Promise<void> {
-    const workerId = this.#workerId;
-    this.#workerId = null;
-    if (workerId !== null) await this.#options.store.removeWorker(workerId);
+  /** Stops what was held before the database was asked, and is held no more. */
+  #loseTaken(known: readonly SessionHold[], held: readonly Ownership[]): void {
+    const { lifecycle } = this.#options;
+    const epochs = new Map(held.map((owner) => [owner.sessionId, owner.epoch]));
+    for (const hold of known) {
+      if (epochs.get(hold.sessionId) === hold.epoch || !lifecycle.holds.includes(hold)) continue;
+      lifecycle.loseSession(hold, "the heartbeat says that it is held no more");
+    }
   }
 
   async #register(): Promise<void> {
     const { store, clock, worker, logger } = this.#options;
+    if (this.#isEnded) return;
     const id = clock.newId();
     const sentAt = clock.monotonic();
     const sentAtWall = clock.now();
     await store.registerWorker({ ...worker, id });
+    if (this.#isEnded) {
+      await store.removeWorker(id);
+      return;
+    }
     this.#workerId = id;
-    this.#renewedAt = sentAt;
-    this.#renewedAtWall = sentAtWall;
+    this.#armLease(sentAt, sentAtWall);
     logger.info({ workerId: id, name: worker.name, slots: worker.slots }, "Worker registered");
   }
 
-  #isOverdue(): boolean {
+  /** Never in the way of a renewal: the rows of sessions may be locked, the lease must not wait. */
+  #flushActivity(): void {
+    const { lifecycle, logger } = this.#options;
+    if (this.#isFlushing) return;
+    this.#isFlushing = true;
+    void lifecycle
+      .flushActivity()
+      .catch((thrown: unknown) => {
+        const { code, message } = toStintError(thrown);
+        logger.warn({ code, error: message }, "Activity could not be written");
+      })
+      .finally(() => {
+        this.#isFlushing = false;
+      });
+  }
+
+  /** Judges the lease at its very end, not at the next beat. */
+  #armLease(sentAt: number, sentAtWall: number): void {
+    this.#renewedAt = sentAt;
+    this.#renewedAtWall = sentAtWall;
+    this.#awaitLeaseEnd();
+  }
+
+  #awaitLeaseEnd(): void {
     const { clock, worker } = this.#options;
-    const elapsedMs = Math.max(
-      clock.monotonic() - this.#renewedAt,
-      clock.now() - this.#renewedAtWall,
-    );
-    return elapsedMs >= worker.leaseDurationMs;
+    this.#leaseTimer?.cancel();
+    const leftMs = Math.max(1, worker.leaseDurationMs - this.#elapsedMs());
+    this.#leaseTimer = clock.setTimer(() => {
+      if (this.#workerId === null) return;
+      // A timer may fire a little before its time.
+      if (!this.#loseOverdue()) this.#awaitLeaseEnd();
+    }, leftMs);
+  }
+
+  #loseOverdue(): boolean {
+    if (this.#workerId === null) return false;
+    if (this.#elapsedMs() < this.#options.worker.leaseDurationMs) return false;
+    this.#loseAll("the lease could not be renewed in time");
+    return true;
+  }
+
+  #elapsedMs(): number {
+    const { clock } = this.#options;
+    return Math.max(clock.monotonic() - this.#renewedAt, clock.now() - this.#renewedAtWall);
   }
 
   #loseAll(message: string): void {
@@ -107,6 +159,7 @@ export class Heartbeat {
       "Worker lease lost",
     );
     this.#workerId = null;
+    this.#leaseTimer?.cancel();
     for (const hold of lifecycle.holds) lifecycle.loseSession(hold, message);
   }
 }
