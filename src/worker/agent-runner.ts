@@ -1,22 +1,22 @@
 import {
   AttemptStopped,
   type AgentAdapter,
-  type Checkpoint,
   type StopRequest,
   type TurnResult,
 } from "../core/attempt.ts";
 import type { Clock } from "../core/clock.ts";
 import { StintError, toStintError } from "../core/error.ts";
-import type { NewEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { ModelBinding } from "../core/model.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { Store } from "../core/store.ts";
-import type { FileDiff } from "../core/workspace.ts";
 import { WorkerAttemptContext } from "./attempt-context.ts";
 import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
+import { readControlRequest } from "./control-requests.ts";
+import { isDatabaseAway, readPatiently } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
 import type { SessionFailure, SessionLifecycleManager } from "./session-lifecycle-manager.ts";
+import { describeUnreported } from "./workspace-changes.ts";
 
 /** What an AgentRunner works with. */
 export interface AgentRunnerOptions {
@@ -30,14 +30,28 @@ export interface AgentRunnerOptions {
   readonly logger: Logger;
   /** How long an agent may take to stop before it is killed. */
   readonly stopGraceMs: number;
+  /** Attempts after which a session that cannot be ended is held for a person. @default 50 */
+  readonly attemptsMax?: number;
 }
 
-/** Largest diff carried by one event, in characters. */
-const DIFF_CHARS_MAX = 65_536;
+/** How a turn ended, or why it never began. */
+type Ending =
+  | StopRequest
+  | Extract<TurnResult, { outcome: "end_turn" }>
+  | (SessionFailure & { readonly outcome: "failed" });
+
+/** The end of a turn was refused: messages have arrived, this one first. */
+interface Refusal {
+  readonly messageId: string | null;
+}
+
+const ATTEMPTS_MAX = 50;
+const RETRY_MS_MIN = 5_000;
+const RETRY_MS_MAX = 300_000;
 
 /**
  * Runs one attempt: opens the workspace, starts the agent, and makes the transition of how it
- * ended. Whatever happens, nothing of the attempt is alive when `runAttempt` resolves, and the
+ * ended. Whatever happens, no process of the attempt is alive when `runAttempt` resolves, and the
  * session has left ACTIVE, or is another owner's.
  */
 export class AgentRunner {
@@ -49,22 +63,35 @@ export class AgentRunner {
 
   /** Never rejects: what cannot be written is logged and left to the sweeps. */
   async runAttempt(hold: SessionHold): Promise<void> {
-    const { lifecycle, logger } = this.#options;
+    const { logger } = this.#options;
     try {
       await this.#run(hold);
     } catch (thrown) {
-      const error = toStintError(thrown);
-      if (error.code === "stale_epoch") return;
-      // The lease goes on for other sessions, so this one must not stay ACTIVE unattended.
+      const { code, message } = toStintError(thrown);
+      if (hold.isLost || code === "stale_epoch") return;
       logger.error(
-        { sessionId: hold.sessionId, code: error.code, error: error.message },
+        { sessionId: hold.sessionId, code, error: message },
         "Attempt could not be ended",
       );
-      await lifecycle
-        .pauseSession(hold.sessionId, { reason: "agent_lost", resumeInMs: 5_000 })
-        .catch((second: unknown) => {
-          lifecycle.loseSession(hold, toStintError(second).message);
-        });
+      await this.#giveBack(hold);
+    }
+  }
+
+  /** The lease goes on for other sessions, so this one must not stay ACTIVE unattended. */
+  async #giveBack(hold: SessionHold): Promise<void> {
+    const { lifecycle, attemptsMax = ATTEMPTS_MAX } = this.#options;
+    const { attempts } = hold.session;
+    const resumeInMs = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempts - 1, 10));
+    try {
+      await lifecycle.pauseSession(
+        hold,
+        attempts >= attemptsMax
+          ? { reason: "recovery_exhausted" }
+          : { reason: "agent_lost", resumeInMs },
+      );
+    } catch (thrown) {
+      // The next heartbeat finds that nothing works on it, and gives it back.
+      lifecycle.loseSession(hold, toStintError(thrown).message);
     }
   }
 
@@ -74,164 +101,210 @@ export class AgentRunner {
    */
   async #run(hold: SessionHold): Promise<void> {
     let isFirstTurn = hold.epoch === 1;
+    let waiting: Refusal | null = null;
     for (;;) {
-      const isOver = await this.#runInWorkspace(hold, isFirstTurn);
-      if (isOver) return;
+      const refusal = await this.#runInWorkspace(hold, isFirstTurn);
+      if (refusal === null) return;
+      if (refusal.messageId !== null && refusal.messageId === waiting?.messageId) {
+        const message = "the agent ended its turn twice without taking a message that waits for it";
+        await this.#options.lifecycle.failSession(hold, { reason: "agent_error", message });
+        return;
+      }
+      waiting = refusal;
       isFirstTurn = false;
     }
   }
 
-  async #runInWorkspace(hold: SessionHold, isFirstTurn: boolean): Promise<boolean> {
-    let workspace: AttemptWorkspace;
+  async #runInWorkspace(hold: SessionHold, isFirstTurn: boolean): Promise<Refusal | null> {
+    const opened = await this.#openWorkspace(hold);
+    if (!("workspace" in opened)) return this.#settle(hold, null, opened);
+    const { workspace } = opened;
     try {
-      workspace = await this.#options.openWorkspace(hold.session);
-    } catch (thrown) {
-      await this.#failBeforeStart(hold, toStintError(thrown), "workspace_error");
-      return true;
-    }
-    try {
-      await this.#options.lifecycle.commit(hold, { workspacePath: workspace.path });
-      const prepared = await this.#prepareAgent(hold);
-      if (!prepared) return true;
-      const resumeFrom = isFirstTurn
-        ? null
-        : await this.#options.store.readCheckpoint(hold.sessionId);
-      const result = await this.#runTurn(hold, workspace, prepared, resumeFrom);
+      const turn = this.#runTurn(hold, workspace, isFirstTurn);
+      const ending = await this.#boundStop(hold, turn);
       await workspace.close();
-      return await this.#settle(hold, workspace, result);
+      return await this.#settle(hold, workspace, hold.stopRequest ?? ending);
     } finally {
       await workspace.close();
     }
   }
 
-  /** The agent and its model; null when the session failed for want of one. */
-  async #prepareAgent(hold: SessionHold): Promise<PreparedAgent | null> {
+  /** A clone may take minutes: a stop does not wait for it. */
+  async #openWorkspace(
+    hold: SessionHold,
+  ): Promise<{ readonly workspace: AttemptWorkspace } | Ending> {
+    if (hold.stopRequest) return hold.stopRequest;
+    const opening = this.#tryOpenWorkspace(hold);
+    const opened = await this.#boundStop(hold, opening);
+    if (!hold.stopRequest) return opened;
+    void opening.then((late) => this.#closeLate(hold, late));
+    return hold.stopRequest;
+  }
+
+  /** Never rejects. */
+  async #tryOpenWorkspace(
+    hold: SessionHold,
+  ): Promise<{ readonly workspace: AttemptWorkspace } | Ending> {
+    try {
+      return { workspace: await this.#options.openWorkspace(hold.session, hold.signal) };
+    } catch (thrown) {
+      const { code, message } = toStintError(thrown);
+      return { outcome: "failed", reason: "workspace_error", code, message };
+    }
+  }
+
+  async #closeLate(hold: SessionHold, late: object): Promise<void> {
+    if (!("workspace" in late)) return;
+    try {
+      await (late.workspace as AttemptWorkspace).close();
+    } catch (thrown) {
+      const { code, message } = toStintError(thrown);
+      const fields = { sessionId: hold.sessionId, code, error: message };
+      this.#options.logger.warn(fields, "A workspace that was opened too late could not be closed");
+    }
+  }
+
+  /** Runs the agent until it ends its turn, or until it was told to stop and has. */
+  async #runTurn(
+    hold: SessionHold,
+    workspace: AttemptWorkspace,
+    isFirstTurn: boolean,
+  ): Promise<Ending> {
+    const { lifecycle, store, clock, logger } = this.#options;
+    await lifecycle.commit(hold, { workspacePath: workspace.path });
+    const prepared = await this.#prepareAgent(hold);
+    if ("outcome" in prepared) return prepared;
+    const { agent, model } = prepared;
+    try {
+      const resumeFrom = isFirstTurn
+        ? null
+        : await readPatiently(clock, hold.signal, () => store.readCheckpoint(hold.sessionId));
+      hold.signal.throwIfAborted();
+      const options = { lifecycle, store, hold, workspace, model, resumeFrom, clock, log: logger };
+      return await agent.run(new WorkerAttemptContext(options));
+    } catch (thrown) {
+      return explainEnd(hold, thrown);
+    }
+  }
+
+  /** The agent and its model, or why there is none. */
+  async #prepareAgent(
+    hold: SessionHold,
+  ): Promise<
+    | { readonly agent: AgentAdapter; readonly model: ModelBinding }
+    | (SessionFailure & { readonly outcome: "failed" })
+  > {
     const { getAgent, bindModel } = this.#options;
     try {
       const agent = getAgent(hold.session.agent);
       return { agent, model: agent.needsModel ? await bindModel(hold.session) : NO_MODEL };
     } catch (thrown) {
-      await this.#failBeforeStart(hold, toStintError(thrown), "agent_error");
-      return null;
+      const { code, message } = toStintError(thrown);
+      return { outcome: "failed", reason: "agent_error", code, message };
     }
   }
 
-  /** Runs the agent until it ends its turn, or until it was told to stop and has, or was killed. */
-  async #runTurn(
-    hold: SessionHold,
-    workspace: AttemptWorkspace,
-    { agent, model }: PreparedAgent,
-    resumeFrom: Checkpoint | null,
-  ): Promise<TurnResult | StopRequest> {
-    const { lifecycle, store, clock, logger } = this.#options;
-    const options = { lifecycle, store, hold, workspace, model, resumeFrom, clock, log: logger };
-    const context = new WorkerAttemptContext(options);
-    const turn = agent.run(context).catch((thrown: unknown): TurnResult | StopRequest => {
-      if (hold.stopRequest) return hold.stopRequest;
-      if (thrown instanceof AttemptStopped) return thrown.request;
-      const error = toStintError(thrown);
-      if (error.code === "stale_epoch") return { kind: "lost", message: error.message };
-      const reason = error.code === "model_error" ? "model_error" : "agent_error";
-      return { outcome: "failed", reason, message: error.message };
-    });
-    const overdue = this.#stopOverdue(hold);
-    const result = await Promise.race([turn, overdue.promise]);
-    overdue.cancel();
-    return hold.stopRequest ?? result;
-  }
-
-  /** Resolves with the request to stop once the agent has had its time to obey it. */
-  #stopOverdue(hold: SessionHold): { promise: Promise<StopRequest>; cancel: () => void } {
+  /** Waits for work; once the attempt was told to stop, only as long as that may take. */
+  async #boundStop<T>(hold: SessionHold, work: Promise<T>): Promise<T | StopRequest> {
     const { clock, stopGraceMs } = this.#options;
-    let cancel = (): void => undefined;
-    const promise = new Promise<StopRequest>((resolve) => {
+    const { signal } = hold;
+    const over = new AbortController();
+    const overdue = new Promise<StopRequest>((resolve) => {
       const onStop = (): void => {
-        const request = hold.stopRequest;
-        if (!request) return;
         const timer = clock.setTimer(() => {
-          resolve(request);
+          resolve(hold.stopRequest as StopRequest);
         }, stopGraceMs);
-        cancel = () => {
+        over.signal.addEventListener("abort", () => {
           timer.cancel();
-        };
+        });
       };
-      cancel = () => {
-        hold.signal.removeEventListener("abort", onStop);
-      };
-      if (hold.signal.aborted) onStop();
-      else hold.signal.addEventListener("abort", onStop, { once: true });
+      if (signal.aborted) onStop();
+      else signal.addEventListener("abort", onStop, { once: true, signal: over.signal });
     });
-    return {
-      promise,
-      cancel: () => {
-        cancel();
-      },
-    };
+    try {
+      return await Promise.race([work, overdue]);
+    } finally {
+      over.abort();
+      // Work that was left behind may still fail; nobody waits for it.
+      work.catch(() => undefined);
+    }
   }
 
-  /** Makes the transition. False: the turn's end was refused, messages have arrived. */
+  /** Makes the transition, or says why a turn could not end. */
   async #settle(
     hold: SessionHold,
-    workspace: AttemptWorkspace,
-    result: TurnResult | StopRequest,
-  ): Promise<boolean> {
-    const { lifecycle } = this.#options;
-    if (hold.isLost) return true;
-    if ("kind" in result) {
-      await this.#settleStop(hold, workspace, result);
-      return true;
+    workspace: AttemptWorkspace | null,
+    ending: Ending,
+  ): Promise<Refusal | null> {
+    if (hold.isLost) return null;
+    if ("kind" in ending) {
+      await this.#settleStop(hold, workspace, ending);
+      return null;
     }
-    await this.#recordChanges(hold, workspace);
-    if (result.outcome === "failed") {
-      await lifecycle.failSession(hold.sessionId, result);
-      return true;
+    if (ending.outcome === "failed") {
+      await this.#tryRecordChanges(hold, workspace);
+      await this.#options.lifecycle.failSession(hold, ending);
+      return null;
     }
-    return this.#endTurn(hold, result.message);
+    if (workspace) await this.#recordChanges(hold, workspace);
+    return this.#endTurn(hold, workspace, ending.message);
   }
 
-  async #endTurn(hold: SessionHold, message: string): Promise<boolean> {
+  async #endTurn(
+    hold: SessionHold,
+    workspace: AttemptWorkspace | null,
+    message: string,
+  ): Promise<Refusal | null> {
     const { lifecycle } = this.#options;
-    const { sessionId } = hold;
     try {
       if (hold.session.keepOpen) {
-        await lifecycle.pauseSession(sessionId, {
+        await lifecycle.pauseSession(hold, {
           reason: "awaiting_input",
           waitingFor: "input",
           unlessInbox: true,
         });
       } else {
-        await lifecycle.completeSession(sessionId, { message, unlessInbox: true });
+        await lifecycle.completeSession(hold, { message, unlessInbox: true });
       }
-      return true;
+      return null;
     } catch (thrown) {
       if (toStintError(thrown).code !== "inbox_not_empty") throw thrown;
-      return false;
+      return this.#readRefusal(hold, workspace);
     }
+  }
+
+  /** What arrived as the turn ended may be a message, or a request to stop. */
+  async #readRefusal(
+    hold: SessionHold,
+    workspace: AttemptWorkspace | null,
+  ): Promise<Refusal | null> {
+    const items = await this.#options.store.listInbox([hold.sessionId]);
+    const request = readControlRequest(items, hold.sessionId);
+    if (!request) return { messageId: items[0]?.id ?? null };
+    hold.stop(request);
+    return this.#settle(hold, workspace, request);
   }
 
   async #settleStop(
     hold: SessionHold,
-    workspace: AttemptWorkspace,
+    workspace: AttemptWorkspace | null,
     request: StopRequest,
   ): Promise<void> {
     const { lifecycle } = this.#options;
-    const { sessionId } = hold;
     const inboxConsumed = request.inboxIds ?? [];
     switch (request.kind) {
       case "pause":
-        await lifecycle.pauseSession(sessionId, { reason: "user", inboxConsumed });
+        await lifecycle.pauseSession(hold, { reason: "user", inboxConsumed });
         return;
       case "shutdown":
-        await lifecycle.pauseSession(sessionId, { reason: "shutdown", resumeInMs: 0 });
+        await lifecycle.pauseSession(hold, { reason: "shutdown", resumeInMs: 0 });
         return;
-      case "cancel":
-        await this.#recordChanges(hold, workspace);
-        await lifecycle.failSession(
-          sessionId,
-          { reason: "cancelled", message: request.message },
-          inboxConsumed,
-        );
+      case "cancel": {
+        await this.#tryRecordChanges(hold, workspace);
+        const { message } = request;
+        await lifecycle.failSession(hold, { reason: "cancelled", message }, inboxConsumed);
         return;
+      }
       case "lost":
         lifecycle.loseSession(hold, request.message);
     }
@@ -243,55 +316,32 @@ export class AgentRunner {
    */
   async #recordChanges(hold: SessionHold, workspace: AttemptWorkspace): Promise<void> {
     const changes = await workspace.readChanges();
-    if (changes.length === 0) return;
-    const reported = await this.#readReportedPaths(hold.sessionId);
-    const events = changes.filter((change) => !reported.has(change.path)).map(describeChange);
+    const events = await describeUnreported(this.#options.store, hold.sessionId, changes);
     if (events.length > 0) await this.#options.lifecycle.commit(hold, { events });
   }
 
-  async #readReportedPaths(sessionId: string): Promise<ReadonlySet<string>> {
-    const paths = new Set<string>();
-    let after = 0;
-    for (;;) {
-      const query = { after, limit: 1_000, types: ["file_change"] } as const;
-      const page = await this.#options.store.readEvents(sessionId, query);
-      for (const event of page) paths.add(String(event.data["path"]));
-      const last = page.at(-1);
-      if (!last || page.length < query.limit) return paths;
-      after = last.seq;
+  /** The same where the session ends badly: its end is told, whatever became of its files. */
+  async #tryRecordChanges(hold: SessionHold, workspace: AttemptWorkspace | null): Promise<void> {
+    if (!workspace) return;
+    try {
+      await this.#recordChanges(hold, workspace);
+    } catch (thrown) {
+      const { code, message } = toStintError(thrown);
+      const fields = { sessionId: hold.sessionId, code, error: message };
+      this.#options.logger.warn(fields, "Changed files could not be reported");
     }
   }
-
-  async #failBeforeStart(
-    hold: SessionHold,
-    error: StintError,
-    reason: SessionFailure["reason"],
-  ): Promise<void> {
-    const { code, message } = error;
-    await this.#options.lifecycle.failSession(hold.sessionId, { reason, code, message });
-  }
 }
 
-function describeChange(change: FileDiff): NewEvent {
-  const { path, oldPath, action, patch, binary } = change;
-  const diff = patch?.slice(0, DIFF_CHARS_MAX);
-  const isTruncated = change.truncated === true || (patch?.length ?? 0) > DIFF_CHARS_MAX;
-  return {
-    type: "file_change",
-    data: {
-      path,
-      action,
-      ...(oldPath !== undefined && { oldPath }),
-      ...(diff !== undefined && { diff }),
-      ...(isTruncated && { diffTruncated: true }),
-      ...(binary && { binary }),
-    },
-  };
-}
-
-interface PreparedAgent {
-  readonly agent: AgentAdapter;
-  readonly model: ModelBinding;
+/** What an agent's rejection means. @throws what is no fault of the agent: it is tried again. */
+function explainEnd(hold: SessionHold, thrown: unknown): Ending {
+  if (hold.stopRequest) return hold.stopRequest;
+  if (thrown instanceof AttemptStopped) return thrown.request;
+  const error = toStintError(thrown);
+  if (error.code === "stale_epoch") return { kind: "lost", message: error.message };
+  if (isDatabaseAway(error)) throw error;
+  const reason = error.code === "model_error" ? "model_error" : "agent_error";
+  return { outcome: "failed", reason, message: error.message };
 }
 
 const NO_MODEL: ModelBinding = {

@@ -14,11 +14,15 @@ import type { Clock } from "../core/clock.ts";
 import type { NewEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { ModelBinding } from "../core/model.ts";
-import type { Store } from "../core/store.ts";
+import type { InboxItem, Store } from "../core/store.ts";
 import type { WorkspaceFiles } from "../core/workspace.ts";
 import type { AttemptWorkspace } from "./attempt-workspace.ts";
+import { readPatiently } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
+
+/** Characters of messages taken at once. */
+const TAKEN_CHARS_MAX = 1_048_576;
 
 /** What an attempt's context is made of. */
 export interface AttemptContextOptions {
@@ -59,7 +63,7 @@ export class WorkerAttemptContext implements AttemptContext {
     this.limits = hold.session.limits;
     this.signal = hold.signal;
     this.workspace = workspace.path;
-    this.files = workspace.files;
+    this.files = refuseLateWrites(workspace.files, hold.signal);
     this.model = options.model;
     this.resumeFrom = options.resumeFrom;
     this.clock = options.clock;
@@ -95,9 +99,10 @@ export class WorkerAttemptContext implements AttemptContext {
   }
 
   async takeMessages(): Promise<readonly InboxMessage[]> {
-    const { lifecycle, store, hold } = this.#options;
-    const waiting = await store.listInbox([hold.sessionId]);
-    const messages = waiting.filter((item) => item.kind === "message");
+    const { lifecycle, store, hold, clock } = this.#options;
+    const read = (): Promise<readonly InboxItem[]> => store.listInbox([hold.sessionId]);
+    const waiting = await readPatiently(clock, hold.signal, read);
+    const messages = takeFirst(waiting.filter((item) => item.kind === "message"));
     if (messages.length === 0) return [];
     await lifecycle.commit(hold, {
       events: messages.map(({ text, userId }) => ({
@@ -112,4 +117,24 @@ export class WorkerAttemptContext implements AttemptContext {
   recordActivity(): void {
     this.#options.lifecycle.recordActivity(this.sessionId);
   }
+}
+
+/** As many as go into one write; at least one. The others are still there at the next step. */
+function takeFirst(messages: readonly InboxItem[]): readonly InboxItem[] {
+  let chars = 0;
+  const end = messages.findIndex(({ text }) => (chars += text?.length ?? 0) > TAKEN_CHARS_MAX);
+  return end < 0 ? messages : messages.slice(0, Math.max(1, end));
+}
+
+/** Nothing begins once the agent was told to stop, so nothing is left half done when it ends. */
+function refuseLateWrites(files: WorkspaceFiles, signal: AbortSignal): WorkspaceFiles {
+  return {
+    read: (path, options) => files.read(path, options),
+    list: (path, options) => files.list(path, options),
+    search: (pattern, options) => files.search(pattern, options),
+    async write(path, bytes) {
+      signal.throwIfAborted();
+      return files.write(path, bytes);
+    },
+  };
 }

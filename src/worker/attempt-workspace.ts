@@ -17,6 +17,11 @@ export interface AttemptWorkspace {
 
 /**
  * Makes a session's workspace ready for an attempt: what an earlier attempt left running on this
- * host is killed first. @throws {workspace_missing} and other workspace errors.
+ * host is killed first. The signal aborts when nobody waits for it any more; it may then reject, or
+ * go on: what it opens too late is closed at once.
+ * @throws {workspace_missing} and other workspace errors.
  */
-export type OpenAttemptWorkspace = (session: SessionSnapshot) => Promise<AttemptWorkspace>;
+export type OpenAttemptWorkspace = (
+  session: SessionSnapshot,
+  signal: AbortSignal,
+) => Promise<AttemptWorkspace>;

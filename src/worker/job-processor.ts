@@ -1,8 +1,10 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
-import type { InboxItem, Store } from "../core/store.ts";
+import type { Store } from "../core/store.ts";
 import type { AgentRunner } from "./agent-runner.ts";
+import { readControlRequest } from "./control-requests.ts";
 import type { Heartbeat } from "./heartbeat.ts";
+import { waitWithin } from "./patience.ts";
 import { createPeriodicService, type Service } from "./service.ts";
 import type { SessionHold } from "./session-hold.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
@@ -33,7 +35,7 @@ export class JobProcessor implements Service {
   readonly #attempts = new Map<SessionHold, Promise<void>>();
   readonly #loop: ReturnType<typeof createPeriodicService>;
   #unwatch: (() => void) | null = null;
-  #isStopping = false;
+  #stopping: Promise<void> | null = null;
 
   constructor(options: JobProcessorOptions) {
     this.#options = options;
@@ -62,15 +64,9 @@ export class JobProcessor implements Service {
    * Stops claiming, pauses what runs (`shutdown`, resumable at once) and waits for it within
    * `shutdownGraceMs`; whatever is left then is given up to the sweeps. Idempotent.
    */
-  async stop(): Promise<void> {
-    this.#isStopping = true;
-    this.#unwatch?.();
-    await this.#loop.stop();
-    this.#options.lifecycle.shutdown();
-    await this.#settleWithin(this.#options.shutdownGraceMs);
-    for (const hold of this.#attempts.keys()) {
-      this.#options.lifecycle.loseSession(hold, "it did not stop in time");
-    }
+  stop(): Promise<void> {
+    this.#stopping ??= this.#stop();
+    return this.#stopping;
   }
 
   /** One pass: control requests first, then claims. Returns what it did. */
@@ -81,58 +77,55 @@ export class JobProcessor implements Service {
   }
 
   async #claim(): Promise<number> {
-    const { lifecycle, runner, heartbeat, slots, agents } = this.#options;
+    const { lifecycle, heartbeat, slots, agents } = this.#options;
     const workerId = heartbeat.workerId;
     const limit = slots - this.#attempts.size;
-    if (workerId === null || limit <= 0 || this.#isStopping) return 0;
+    if (workerId === null || limit <= 0 || this.#stopping) return 0;
     const claimed = await lifecycle.claimSessions({ workerId, limit, agents });
-    for (const { hold } of claimed) {
-      const attempt = runner.runAttempt(hold).finally(() => {
-        this.#attempts.delete(hold);
-        this.#loop.wake();
-      });
-      this.#attempts.set(hold, attempt);
-      // A stop that began while the claim was under way must reach this session too.
-      if (this.#isStopping) lifecycle.shutdown();
-    }
+    for (const { hold } of claimed) this.#begin(hold);
+    // A stop that began while the claim was under way must reach these sessions too.
+    if (this.#stopping) lifecycle.shutdown();
     return claimed.length;
   }
 
+  #begin(hold: SessionHold): void {
+    const attempt = this.#runAlone(hold).finally(() => {
+      this.#attempts.delete(hold);
+      this.#loop.wake();
+    });
+    this.#attempts.set(hold, attempt);
+  }
+
+  /** An attempt that was lost here and is still ending must not meet the next one. */
+  async #runAlone(hold: SessionHold): Promise<void> {
+    const earlier = [...this.#attempts].filter(([other]) => other.sessionId === hold.sessionId);
+    await Promise.all(earlier.map(([, attempt]) => attempt));
+    await this.#options.runner.runAttempt(hold);
+  }
+
   async #deliverControls(): Promise<number> {
-    const running = new Map([...this.#attempts.keys()].map((hold) => [hold.sessionId, hold]));
-    if (running.size === 0) return 0;
-    const items = await this.#options.store.listInbox([...running.keys()]);
+    const running = [...this.#attempts.keys()].filter((hold) => !hold.stopRequest);
+    if (running.length === 0) return 0;
+    const items = await this.#options.store.listInbox(running.map((hold) => hold.sessionId));
     let stopped = 0;
-    for (const item of items) {
-      const hold = running.get(item.sessionId);
-      if (item.kind === "message" || !hold || hold.stopRequest) continue;
-      hold.stop(describeStop(item.kind, items, hold));
+    for (const hold of running) {
+      const request = readControlRequest(items, hold.sessionId);
+      if (!request || hold.stopRequest) continue;
+      hold.stop(request);
       stopped++;
     }
     return stopped;
   }
 
-  async #settleWithin(graceMs: number): Promise<void> {
-    if (this.#attempts.size === 0) return;
-    const { clock } = this.#options;
-    await new Promise<void>((resolve) => {
-      const timer = clock.setTimer(resolve, graceMs);
-      void Promise.allSettled(this.#attempts.values()).then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+  async #stop(): Promise<void> {
+    const { lifecycle, clock, shutdownGraceMs } = this.#options;
+    this.#unwatch?.();
+    lifecycle.shutdown();
+    // First the pass under way: it may still bring sessions, and the database may be away.
+    const ended = this.#loop.stop().then(() => Promise.all(this.#attempts.values()));
+    await waitWithin(clock, shutdownGraceMs, ended);
+    for (const hold of this.#attempts.keys()) {
+      lifecycle.loseSession(hold, "it did not stop in time");
+    }
   }
-}
-
-/** A stop that answers all control requests of its kind. */
-function describeStop(
-  kind: "pause" | "cancel",
-  items: readonly InboxItem[],
-  hold: SessionHold,
-): Parameters<SessionHold["stop"]>[0] {
-  const mine = items.filter((item) => item.sessionId === hold.sessionId && item.kind !== "message");
-  const wanted = mine.some((item) => item.kind === "cancel") ? "cancel" : kind;
-  const message = wanted === "cancel" ? "the session was cancelled" : "a user asked for a pause";
-  return { kind: wanted, message, inboxIds: mine.map((item) => item.id) };
 }

@@ -11,7 +11,7 @@ import { openWorkspaceFiles } from "../workspace/files.ts";
 import { openWorkspace, prepareWorkspace } from "../workspace/prepare.ts";
 import { probeCustody } from "../workspace/probe.ts";
 import { sweepEnvironment } from "../workspace/sweep.ts";
-import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
+import type { OpenAttemptWorkspace } from "./attempt-workspace.ts";
 import { readOrCreateFile } from "./create-once.ts";
 
 /**
@@ -49,8 +49,9 @@ export async function createLocalWorkspaces(
   const probe = await probeCustody();
   const allowedRoots = config.allowedRoots.length > 0 ? config.allowedRoots : undefined;
 
-  const open = async (session: SessionSnapshot): Promise<AttemptWorkspace> => {
+  const open: OpenAttemptWorkspace = async (session, signal) => {
     await sweepEnvironment(SESSION_COOKIE, session.id);
+    signal.throwIfAborted();
     const { path: _, ...request } = session.workspace;
     const workspace = await prepareWorkspace({
       sessionId: session.id,
