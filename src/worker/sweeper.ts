@@ -1,7 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
+import { waitWithin } from "./patience.ts";
 import { createPeriodicService, type Service } from "./service.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
+
+/** How long a sweep under way is waited for at the end. */
+const STOP_MS_MAX = 1_000;
 
 /** What the sweeps need. */
 export interface SweeperOptions {
@@ -41,7 +45,9 @@ export function createSweeper(options: SweeperOptions): Service {
       for (const service of services) service.start();
     },
     async stop() {
-      await Promise.all(services.map((service) => service.stop()));
+      // A sweep is one statement, done or undone: nothing is lost by leaving it behind.
+      const stopped = Promise.all(services.map((service) => service.stop()));
+      await waitWithin(clock, STOP_MS_MAX, stopped);
     },
   };
 }

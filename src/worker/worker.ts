@@ -1,6 +1,7 @@
 import type { AgentAdapter } from "../core/attempt.ts";
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
+import { toStintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
 import type { Store } from "../core/store.ts";
 import { AgentRunner } from "./agent-runner.ts";
@@ -9,6 +10,7 @@ import { Heartbeat } from "./heartbeat.ts";
 import type { HostIdentity } from "./host-identity.ts";
 import { JobProcessor } from "./job-processor.ts";
 import { ModelAccess } from "./model-access.ts";
+import { waitWithin } from "./patience.ts";
 import { createPeriodicService } from "./service.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
 
@@ -48,8 +50,9 @@ export interface Worker {
   stop(): Promise<void>;
 }
 
-/** Part of the shutdown time that agents have to stop by themselves. */
-const STOP_SHARE = 0.5;
+/** Parts of the shutdown time: agents stop by themselves, then what they did is written down. */
+const AGENT_STOP_SHARE = 0.5;
+const PROCESSOR_STOP_SHARE = 0.85;
 
 /** Puts a worker together: heartbeat, claim loop, runner. */
 export function createWorker(options: WorkerOptions): Worker {
@@ -93,7 +96,7 @@ export function createWorker(options: WorkerOptions): Worker {
     openWorkspace: options.openWorkspace,
     clock,
     logger,
-    stopGraceMs: config.shutdownGraceMs * STOP_SHARE,
+    stopGraceMs: config.shutdownGraceMs * AGENT_STOP_SHARE,
   });
   const processor = new JobProcessor({
     lifecycle,
@@ -103,10 +106,27 @@ export function createWorker(options: WorkerOptions): Worker {
     slots,
     agents,
     claimIntervalMs: config.claimIntervalMs,
-    shutdownGraceMs: config.shutdownGraceMs,
+    shutdownGraceMs: config.shutdownGraceMs * PROCESSOR_STOP_SHARE,
     clock,
     logger,
   });
+  /** The lease ends with its worker; where the database is away, by itself. */
+  const endLease = async (): Promise<void> => {
+    try {
+      await Promise.all([heartbeatService.stop(), models.close()]);
+      await heartbeat.end();
+    } catch (thrown) {
+      const { code, message } = toStintError(thrown);
+      logger.warn({ code, error: message }, "The lease could not be given back");
+    }
+  };
+  const stopAll = async (): Promise<void> => {
+    const startedAt = clock.monotonic();
+    await processor.stop();
+    const leftMs = config.shutdownGraceMs - (clock.monotonic() - startedAt);
+    await waitWithin(clock, Math.max(0, leftMs), endLease());
+  };
+  let stopping: Promise<void> | null = null;
   return {
     name,
     slots,
@@ -115,11 +135,9 @@ export function createWorker(options: WorkerOptions): Worker {
       heartbeatService.start();
       processor.start();
     },
-    async stop() {
-      await processor.stop();
-      await heartbeatService.stop();
-      await models.close();
-      await heartbeat.end();
+    stop() {
+      stopping ??= stopAll();
+      return stopping;
     },
   };
 }
