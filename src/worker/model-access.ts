@@ -25,13 +25,12 @@ export class ModelAccess {
 
   /** @throws {model_unknown} {model_key_missing} {config_invalid} */
   async bind(session: SessionSnapshot): Promise<ModelBinding> {
-    const { env, lookUpScript, clock } = this.#options;
+    const { env } = this.#options;
     const { id: sessionId, model } = session;
     if (model === null)
       throw new StintError("model_unknown", `session ${sessionId} names no model`);
     if (model !== SCRIPTED_MODEL) return bindModel({ model, sessionId, env });
-    this.#scripted ??= startScriptedModelServer({ lookUpScript, clock });
-    const { url } = await this.#scripted;
+    const { url } = await this.#startScripted();
     return bindModel({ model, sessionId, env, scriptedBaseUrl: url });
   }
 
@@ -39,6 +38,22 @@ export class ModelAccess {
   async close(): Promise<void> {
     const server = this.#scripted;
     this.#scripted = null;
-    if (server) await (await server).close();
+    // One that did not start told whoever asked for it.
+    await server?.then(
+      (started) => started.close(),
+      () => undefined,
+    );
+  }
+
+  /** A start that failed is tried again by the next session. */
+  #startScripted(): Promise<ScriptedModelServer> {
+    if (this.#scripted) return this.#scripted;
+    const { lookUpScript, clock } = this.#options;
+    const starting = startScriptedModelServer({ lookUpScript, clock });
+    this.#scripted = starting;
+    starting.catch(() => {
+      if (this.#scripted === starting) this.#scripted = null;
+    });
+    return starting;
   }
 }
