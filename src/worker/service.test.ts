@@ -75,11 +75,11 @@ test("a failing pass is followed by the next one", async () => {
 });
 
 test("stop waits for the pass under way and nothing runs after it", async () => {
-  let finish = (): void => undefined;
+  const gates: (() => void)[] = [];
   let passes = 0;
   const { clock, service } = createCounted(async () => {
     passes++;
-    await new Promise<void>((resolve) => (finish = resolve));
+    await new Promise<void>((resolve) => gates.push(resolve));
   });
   service.start();
   clock.advance(0);
@@ -88,7 +88,7 @@ test("stop waits for the pass under way and nothing runs after it", async () => 
   const stopped = service.stop().then(() => (isStopped = true));
   await settle();
   expect(isStopped).toBe(false);
-  finish();
+  gates.shift()?.();
   await stopped;
   clock.advance(10_000);
   await settle();
