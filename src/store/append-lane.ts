@@ -1,4 +1,4 @@
-import type pg from "pg";
+import type { Client } from "pg";
 import type { Clock } from "../core/clock.ts";
 import { delay } from "../core/clock.ts";
 import { StintError } from "../core/error.ts";
@@ -21,102 +21,98 @@ import {
   type ServerError,
   toStoreError,
 } from "./database-error.ts";
+import type { Sent } from "./flush-queue.ts";
 import type { OwnerQueue } from "./owner-queue.ts";
 import { type PendingCommit, type PreparedEvent, replaceEvents, type Slot } from "./slot.ts";
 
-const FLUSH_BYTES_MAX = 4 * 1024 * 1024;
-const FLUSH_SLOTS_MAX = 1_000;
 const STATEMENT_TIMEOUT_MS = 15_000;
 const LOCK_TIMEOUT_MS = 250;
 const ANSWER_TIMEOUT_MS = STATEMENT_TIMEOUT_MS + 5_000;
 const RETRY_MS_MIN = 25;
 const RETRY_MS_MAX = 2_000;
 
-/** What a lane tells its group. */
-export interface LaneEvents {
+/** Where a lane gets its work and whom it tells. */
+export interface LaneWork {
+  /** The next flush; empty when this lane shall rest. */
+  readonly take: () => readonly Sent[];
+  /** A flush has its answers. */
+  readonly finish: (sent: readonly Sent[]) => void;
+  /** Lets a session take part again that had to wait. */
+  readonly resume: (queue: OwnerQueue) => void;
   /** A commit has its answer; may be told twice, the first counts. */
   readonly onSettled: (queue: OwnerQueue, commit: PendingCommit, result: CommitResult) => void;
   /** A commit will not be written; whether it was is unknown. */
   readonly onFailed: (queue: OwnerQueue, commit: PendingCommit, error: Error) => void;
+  /** This lane is held up: others shall not wait for it. */
+  readonly onTroubled: () => void;
   /** The log of a session has grown. */
   readonly onAppended: (queue: OwnerQueue, slot: Slot) => void;
 }
 
-/** A slot on its way, with the queue that it came from. */
-interface Sent {
-  readonly queue: OwnerQueue;
-  readonly slot: Slot;
-}
-
 /**
- * One connection of the group commit and the sessions pinned to it. Self-clocked: while one flush
- * is on its way the next one gathers, so batches grow with the load and nothing ever waits for a
- * timer. A flush whose outcome is unknown is sent again as it was until the database answers: the
- * ids in it make that exact.
+ * One connection of the group commit. Self-clocked: while one flush is on its way the next one
+ * gathers, so batches grow with the load and nothing ever waits for a timer. A flush whose outcome
+ * is unknown is sent again as it was until the database answers: the ids in it make that exact.
  */
 export class AppendLane {
   readonly #source: ConnectionSource;
-  readonly #events: LaneEvents;
+  readonly #work: LaneWork;
   readonly #clock: Clock;
   readonly #logger: Logger;
-  readonly #ready = new Set<OwnerQueue>();
-  readonly #delayed = new Set<OwnerQueue>();
   readonly #stop = new AbortController();
-  #client: pg.Client | null = null;
+  #client: Client | null = null;
   #running: Promise<void> | null = null;
+  /** Between two flushes: what is called in this turn of the event loop will be in the next. */
+  #isGathering = false;
+  #isTroubled = false;
 
-  constructor(source: ConnectionSource, events: LaneEvents) {
+  constructor(source: ConnectionSource, work: LaneWork) {
     this.#source = source;
-    this.#events = events;
+    this.#work = work;
     this.#clock = source.clock;
     this.#logger = source.logger;
   }
 
-  /** Has a queue's commits written, soon. */
-  schedule(queue: OwnerQueue): void {
-    this.#ready.add(queue);
-    this.#running ??= this.#run();
+  /** Will take its next flush at once, or could. */
+  get isFree(): boolean {
+    return this.#running === null || this.#isGathering;
   }
 
-  /** Gives up what is not written yet and ends the connection. */
+  /** Comes back for more by itself within the time of a flush. */
+  get isFlowing(): boolean {
+    return this.#running !== null && !this.#isTroubled;
+  }
+
+  /** Writes what there is, until it shall rest. Idempotent. */
+  start(): void {
+    if (!this.#stop.signal.aborted) this.#running ??= this.#run();
+  }
+
+  /** Gives up what is on its way and ends the connection. */
   async close(): Promise<void> {
     this.#stop.abort(new StintError("database_unavailable", "the store was closed"));
     if (this.#client !== null && this.#running !== null) cutConnection(this.#client);
-    for (const queue of this.#delayed) this.schedule(queue);
     await this.#running;
     if (this.#client !== null) await endConnection(this.#client, this.#clock);
   }
 
   async #run(): Promise<void> {
-    // Whatever is called in this turn of the event loop goes into the same flush.
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    while (this.#ready.size > 0) {
-      const sent = this.#takeFlush();
-      if (sent.length > 0)
-        await this.#write(sent).catch((error: unknown) => this.#failAll(sent, error));
-      for (const { queue } of sent) if (!queue.isEmpty && !queue.isDelayed) this.#ready.add(queue);
-      // Acknowledged callers hand in their next commits before the next flush is made.
-      await new Promise<void>((resolve) => setImmediate(resolve));
+    for (;;) {
+      await this.#gather();
+      const sent = this.#stop.signal.aborted ? [] : this.#work.take();
+      if (sent.length === 0) break;
+      await this.#write(sent).catch((error: unknown) => this.#failAll(sent, error));
+      this.#isTroubled = false;
+      this.#work.finish(sent);
     }
     this.#running = null;
   }
 
-  /** Sessions in order of id, so that two processes never lock two of them crosswise. */
-  #takeFlush(): Sent[] {
-    const sent: Sent[] = [];
-    let bytes = 0;
-    for (const queue of this.#ready) {
-      if (sent.length >= FLUSH_SLOTS_MAX - 1) break;
-      const isFirst = sent.length === 0;
-      const slots = queue.takeSlots(FLUSH_BYTES_MAX - bytes, isFirst, () => this.#clock.newId());
-      if (slots.length === 0 && !queue.isEmpty) break;
-      this.#ready.delete(queue);
-      for (const slot of slots) {
-        sent.push({ queue, slot });
-        bytes += slot.bytes;
-      }
-    }
-    return sent.sort(bySession);
+  /** Lets acknowledged callers hand in their next commits. */
+  async #gather(): Promise<void> {
+    this.#isGathering = true;
+    await new Promise<void>((resolve) => setImmediate(resolve));
+    this.#isGathering = false;
   }
 
   async #write(sent: readonly Sent[]): Promise<void> {
@@ -148,12 +144,12 @@ export class AppendLane {
     }
   }
 
-  async #onConnection<T>(work: (client: pg.Client) => Promise<T>): Promise<T> {
+  async #onConnection<T>(work: (client: Client) => Promise<T>): Promise<T> {
     const client = this.#client ?? (await this.#open());
     return withAnswerLimit(client, this.#clock, ANSWER_TIMEOUT_MS, () => work(client));
   }
 
-  async #open(): Promise<pg.Client> {
+  async #open(): Promise<Client> {
     const client = await openConnection(this.#source, {
       statementTimeoutMs: STATEMENT_TIMEOUT_MS,
       lockTimeoutMs: LOCK_TIMEOUT_MS,
@@ -166,8 +162,14 @@ export class AppendLane {
   }
 
   async #backOff(attempt: number): Promise<void> {
+    this.#reportHeldUp();
     const longest = Math.min(RETRY_MS_MAX, RETRY_MS_MIN * 2 ** Math.min(attempt - 1, 10));
     await delay(this.#clock, longest * (0.5 + this.#clock.random() / 2), this.#stop.signal);
+  }
+
+  #reportHeldUp(): void {
+    this.#isTroubled = true;
+    this.#work.onTroubled();
   }
 
   #reportTrouble(error: unknown, attempt: number): void {
@@ -186,6 +188,7 @@ export class AppendLane {
 
   /** Rows are locked by somebody else: nobody waits for the sessions of others. */
   async #writeBySession(sent: readonly Sent[], refusal: ServerError): Promise<void> {
+    this.#reportHeldUp();
     const sessions = groupByQueue(sent);
     if (sessions.size > 1) {
       for (const each of sessions.values()) await this.#write(each);
@@ -197,13 +200,11 @@ export class AppendLane {
   #postpone(queue: OwnerQueue, sent: readonly Sent[], refusal: ServerError): void {
     queue.freeze(sent.map(({ slot }) => slot));
     queue.isDelayed = true;
-    this.#delayed.add(queue);
     const delayMs = Math.min(RETRY_MS_MAX, LOCK_TIMEOUT_MS * 2 ** Math.min(queue.delays++, 5));
     this.#reportTrouble(refusal, queue.delays);
     this.#clock.setTimer(() => {
       queue.isDelayed = false;
-      this.#delayed.delete(queue);
-      this.schedule(queue);
+      this.#work.resume(queue);
     }, delayMs);
   }
 
@@ -253,7 +254,7 @@ export class AppendLane {
     if (answer.status === "ok") {
       queue.base = answer.lastSeq;
       if (slot.hasTransition) queue.isOver = true;
-      this.#events.onAppended(queue, slot);
+      this.#work.onAppended(queue, slot);
       this.#settleCommits(queue, slot);
     } else if (answer.status === "rejected") {
       this.#reject(queue, slot, answer);
@@ -270,7 +271,7 @@ export class AppendLane {
     for (const commit of slot.commits) {
       lastSeq += commit.events.length + (commit.hasTransition ? 1 : 0);
       const epoch = slot.epoch + (commit.hasTransition ? 1 : 0);
-      this.#events.onSettled(queue, commit, { status: "ok", lastSeq, epoch });
+      this.#work.onSettled(queue, commit, { status: "ok", lastSeq, epoch });
     }
   }
 
@@ -281,7 +282,7 @@ export class AppendLane {
       return;
     }
     const result = { status: "rejected", code: codeOfState(code), message } as const;
-    for (const commit of slot.commits) this.#events.onSettled(queue, commit, result);
+    for (const commit of slot.commits) this.#work.onSettled(queue, commit, result);
   }
 
   /** Fenced, gone, or a log that holds what its only owner has not written: all end the attempt. */
@@ -298,7 +299,7 @@ export class AppendLane {
     const result: CommitResult =
       answer.status === "gone" ? { status: "gone" } : { status: "fenced", epoch: answer.epoch };
     for (const commit of [...slot.commits, ...queue.drain()]) {
-      this.#events.onSettled(queue, commit, result);
+      this.#work.onSettled(queue, commit, result);
     }
   }
 
@@ -306,10 +307,10 @@ export class AppendLane {
     const failure = toStoreError(error, "append");
     const queues = new Set(sent.map(({ queue }) => queue));
     for (const { queue, slot } of sent) {
-      for (const commit of slot.commits) this.#events.onFailed(queue, commit, failure);
+      for (const commit of slot.commits) this.#work.onFailed(queue, commit, failure);
     }
     for (const queue of queues) {
-      for (const commit of queue.drain()) this.#events.onFailed(queue, commit, failure);
+      for (const commit of queue.drain()) this.#work.onFailed(queue, commit, failure);
     }
   }
 }
@@ -327,11 +328,6 @@ function groupByQueue(sent: readonly Sent[]): Map<OwnerQueue, Sent[]> {
     else group.push(each);
   }
   return groups;
-}
-
-function bySession(a: Sent, b: Sent): number {
-  if (a.slot.sessionId === b.slot.sessionId) return a.slot.base - b.slot.base;
-  return a.slot.sessionId < b.slot.sessionId ? -1 : 1;
 }
 
 function replaceRefused(event: PreparedEvent, reason: string | undefined): PreparedEvent {

@@ -4,6 +4,7 @@ import type { CommitResult, Ownership } from "../core/store.ts";
 import { AppendLane } from "./append-lane.ts";
 import { ByteBudget } from "./byte-budget.ts";
 import type { ConnectionSource } from "./connect.ts";
+import { FlushQueue, type Sent } from "./flush-queue.ts";
 import { OwnerQueue } from "./owner-queue.ts";
 import {
   type PartFields,
@@ -15,6 +16,8 @@ import {
 
 const LANES_DEFAULT = 2;
 const COMMIT_BYTES_MAX = 64 * 1024 * 1024;
+/** From so many waiting commits on, more than one connection writes. */
+const CROWD_COMMITS = 200;
 const IDLE_OWNERS_MAX = 10_000;
 
 /** Bounds, each with its default. */
@@ -51,12 +54,15 @@ export interface AppendRequest {
 
 /**
  * Writes the commits of many owners together: each waits for its own durable acknowledgement, the
- * database is called once for all of them. Sessions are pinned to one of a few connections; the
- * calls of one session take effect in their order.
+ * database is called once for all of them. A session is on its way on one connection at a time, so
+ * its calls take effect in their order.
  */
 export class GroupCommit {
   readonly #options: GroupCommitOptions;
   readonly #lanes: readonly AppendLane[];
+  readonly #flushes: FlushQueue;
+  /** Commits that are not on their way. */
+  readonly #waiting = { count: 0 };
   readonly #budget: ByteBudget;
   /** Queues by session and epoch, the least recently used first. */
   readonly #queues = new Map<string, OwnerQueue>();
@@ -72,6 +78,7 @@ export class GroupCommit {
       bytesPerKeyMax: limits.queuedBytesPerSessionMax ?? 8 * 1024 * 1024,
       waitersMax: limits.waitersMax ?? 10_000,
     });
+    this.#flushes = new FlushQueue(() => options.source.clock.newId());
     this.#lanes = Array.from({ length: limits.lanes ?? LANES_DEFAULT }, () => this.#createLane());
   }
 
@@ -107,17 +114,56 @@ export class GroupCommit {
   async close(timeoutMs: number): Promise<void> {
     this.#isClosed = true;
     await this.#drain(timeoutMs);
-    this.#budget.refuseAll(new StintError("database_unavailable", "the store was closed"));
+    const error = new StintError("database_unavailable", "the store was closed");
+    this.#budget.refuseAll(error);
     await Promise.all(this.#lanes.map((lane) => lane.close()));
+    for (const queue of [...this.#queues.values()]) {
+      for (const commit of queue.drain()) this.#release(queue, commit, () => commit.fail(error));
+    }
   }
 
   #createLane(): AppendLane {
-    return new AppendLane(this.#options.source, {
+    const lane: AppendLane = new AppendLane(this.#options.source, {
+      take: () => this.#takeFor(lane),
+      finish: (sent) => this.#flushes.finish(sent),
+      resume: (queue) => {
+        this.#flushes.add(queue);
+        this.#wake();
+      },
+      onTroubled: () => this.#wake(),
       onSettled: (queue, commit, result) =>
         this.#release(queue, commit, () => commit.settle(result)),
       onFailed: (queue, commit, error) => this.#release(queue, commit, () => commit.fail(error)),
       onAppended: (queue, slot) => this.#announce(queue, slot),
     });
+    return lane;
+  }
+
+  /**
+   * Few commits go together on one connection: the larger a flush, the less each of its events
+   * costs. When many wait, they are shared out, so that client and server work at the same time.
+   */
+  #takeFor(lane: AppendLane): readonly Sent[] {
+    const { count: waiting } = this.#waiting;
+    const isCrowd = waiting >= CROWD_COMMITS;
+    if (
+      !isCrowd &&
+      this.#lanes.some((other) => other !== lane && other.isFlowing && !other.isFree)
+    ) {
+      return [];
+    }
+    const free = isCrowd ? this.#lanes.filter((other) => other !== lane && other.isFree).length : 0;
+    const sent = this.#flushes.take(Math.ceil(waiting / (free + 1)));
+    if (!this.#flushes.isEmpty) this.#wake();
+    return sent;
+  }
+
+  #wake(): void {
+    const isCrowd = this.#waiting.count >= CROWD_COMMITS;
+    for (const lane of this.#lanes) {
+      if (!isCrowd && this.#lanes.some((other) => other.isFlowing)) return;
+      lane.start();
+    }
   }
 
   #enqueue(
@@ -129,14 +175,15 @@ export class GroupCommit {
     this.#pending++;
     return new Promise((settle, fail) => {
       queue.add({ ...request, settle, fail, isAlone: false, isDone: false });
-      if (!queue.isDelayed) this.#laneOf(owner.sessionId).schedule(queue);
+      this.#flushes.add(queue);
+      this.#wake();
     });
   }
 
   #queueOf(owner: Ownership, lastSeq: number): OwnerQueue {
     const key = keyOf(owner);
     const known = this.#queues.get(key);
-    const queue = known ?? new OwnerQueue(owner.sessionId, owner.epoch, lastSeq);
+    const queue = known ?? new OwnerQueue(owner.sessionId, owner.epoch, lastSeq, this.#waiting);
     this.#queues.delete(key);
     this.#queues.set(key, queue);
     if (known === undefined && this.#queues.size > IDLE_OWNERS_MAX) this.#forgetIdle();
@@ -178,12 +225,6 @@ export class GroupCommit {
         resolve();
       });
     });
-  }
-
-  #laneOf(sessionId: string): AppendLane {
-    // Ids are random: their last digits spread evenly.
-    const place = Number.parseInt(sessionId.slice(-6), 16) % this.#lanes.length;
-    return this.#lanes[Number.isNaN(place) ? 0 : place] as AppendLane;
   }
 }
 

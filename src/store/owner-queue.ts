@@ -11,7 +11,9 @@ export class OwnerQueue {
   base: number;
   /** Times in a row that its row was locked by others. */
   delays = 0;
-  /** Waits until its row may be free again; not to be scheduled before. */
+  /** Slots of it are on their way; the next ones wait for their answers. */
+  isInFlight = false;
+  /** Waits until its row may be free again; not to be sent before. */
   isDelayed = false;
   /** The owner has lost the session, or given it up. */
   isOver = false;
@@ -22,7 +24,11 @@ export class OwnerQueue {
   readonly #returned: PendingCommit[] = [];
   #unsettled = 0;
 
-  constructor(sessionId: string, epoch: number, base: number) {
+  /** Counts the commits of all queues that are not on their way. */
+  readonly #waiting: { count: number };
+
+  constructor(sessionId: string, epoch: number, base: number, waiting: { count: number }) {
+    this.#waiting = waiting;
     this.sessionId = sessionId;
     this.epoch = epoch;
     this.base = base;
@@ -40,6 +46,7 @@ export class OwnerQueue {
 
   add(commit: PendingCommit): void {
     this.#commits.push(commit);
+    this.#waiting.count++;
     this.#unsettled++;
   }
 
@@ -56,6 +63,7 @@ export class OwnerQueue {
   /** Puts commits back whose slot was void; called in their order, they stay before what came later. */
   putBack(commits: readonly PendingCommit[]): void {
     this.#returned.push(...commits);
+    this.#waiting.count += commits.length;
   }
 
   /**
@@ -71,6 +79,7 @@ export class OwnerQueue {
     this.#commits.unshift(...this.#returned.splice(0));
     const { merged, last } = this.#chooseCommits(bytesMax, isFirst);
     this.#commits.splice(0, merged.length + last.length);
+    this.#waiting.count -= merged.length + last.length;
     const slots: Slot[] = [];
     for (const commits of [merged, last]) {
       if (commits.length === 0) continue;
@@ -84,7 +93,9 @@ export class OwnerQueue {
   drain(): PendingCommit[] {
     const frozen = this.#frozen.flatMap(({ commits }) => commits);
     this.#frozen = [];
-    return [...frozen, ...this.#returned.splice(0), ...this.#commits.splice(0)];
+    const waiting = [...this.#returned.splice(0), ...this.#commits.splice(0)];
+    this.#waiting.count -= waiting.length;
+    return [...frozen, ...waiting];
   }
 
   #chooseCommits(

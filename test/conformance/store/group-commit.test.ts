@@ -498,6 +498,34 @@ describe("what agents and models say", () => {
   });
 });
 
+describe("in a new database without statistics", () => {
+  it("sessions are found by their key, not by scanning all that run", async () => {
+    const fresh = await StoreHarness.create();
+    const workerId = await fresh.registerWorker();
+    await Promise.all(range(150).map(() => fresh.createSession()));
+    const owners = (await fresh.store.claimSessions({ workerId, limit: 150 })).map(toOwner);
+    const store = await fresh.connectAnother({ limits: { lanes: 1 } });
+    for (const text of ["a", "b"]) {
+      await Promise.all(
+        owners.map((owner) => fresh.commit(owner, { events: [output(text)] }, store)),
+      );
+    }
+    await store.close();
+    const readTuples = async () => {
+      const [row] = await fresh.sql<{ tuples: number }>(
+        `select (select sum(idx_tup_read) from pg_stat_user_indexes where relname = 'coding_sessions')
+           ::bigint + seq_tup_read as tuples
+         from pg_stat_user_tables where relname = 'coding_sessions'`,
+      );
+      return row?.tuples ?? 0;
+    };
+    // Whoever scans reads 150 rows for each of 300 commits.
+    expect(await readTuples()).toBeLessThan(15_000);
+    expect(await readTuples()).toBeGreaterThan(300);
+    await fresh.close();
+  });
+});
+
 describe("what waits to be written", () => {
   it("is bounded per process and per session; callers beyond wait in order", async () => {
     const proxy = await AnswerProxy.start(harness.database.url);
