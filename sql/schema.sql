@@ -150,6 +150,7 @@ create table stint.workers (
   agents text[] default '{}'::text[] not null,
   workspace_host text,
   lease_duration_ms bigint not null,
+  dead_at timestamp with time zone,
   started_at timestamp with time zone default now() not null,
   heartbeat_at timestamp with time zone default now() not null,
   lease_expires_at timestamp with time zone not null
@@ -227,6 +228,7 @@ CREATE OR REPLACE FUNCTION stint.append_events(p_sid uuid[], p_epoch bigint[], p
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
 AS $function$
 declare
   r record;
@@ -240,7 +242,7 @@ begin
     update public.coding_sessions c set last_seq = b.base + b.n, last_activity_at = now()
     from unnest(p_sid, p_epoch, p_base, p_n, p_part) with ordinality b(sid, epoch, base, n, part, ix)
     where b.part is null and c.id = b.sid and c.epoch = b.epoch and c.last_seq = b.base
-      and c.status = 'active'
+      and c.status || '' = 'active'
     returning b.ix, b.base
   loop
     heads[r.ix] := r.base;
@@ -257,7 +259,7 @@ begin
         update public.coding_sessions set last_seq = p_base[slot] + p_n[slot],
           commit_id = p_last_id[slot], last_activity_at = now()
         where id = p_sid[slot] and epoch = p_epoch[slot] and last_seq = p_base[slot]
-          and status = 'active' and commit_id is distinct from p_last_id[slot];
+          and status || '' = 'active' and commit_id is distinct from p_last_id[slot];
         if found then
           insert into public.session_events (id, session_id, seq, event_type, event_data)
           select e.id, p_sid[slot], p_base[slot] + e.ord, e.typ, e.data
@@ -443,6 +445,17 @@ begin
     where id = p_session;
   end if;
 end $function$;
+CREATE OR REPLACE FUNCTION stint.bury_worker(p_worker uuid, p_boot_id text)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update stint.workers set dead_at = clock_timestamp()
+  where id = p_worker and boot_id = p_boot_id and boot_id <> '' and dead_at is null;
+  return found;
+end $function$;
 CREATE OR REPLACE FUNCTION stint.cancel_session(p_session uuid)
  RETURNS public.coding_sessions
  LANGUAGE plpgsql
@@ -474,7 +487,8 @@ declare
 begin
   -- The lock keeps the lease from being removed between this check and the claim.
   select workspace_host into here from stint.workers
-  where id = p_worker and lease_expires_at > clock_timestamp() for key share;
+  where id = p_worker and lease_expires_at > clock_timestamp() and dead_at is null
+  for key share;
   if not found then
     return;
   end if;
@@ -729,7 +743,7 @@ begin
   update stint.workers
   set heartbeat_at = clock_timestamp(), lease_duration_ms = p_lease_ms,
     lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
-  where id = p_worker and lease_expires_at > clock_timestamp();
+  where id = p_worker and lease_expires_at > clock_timestamp() and dead_at is null;
   is_live := found;
   select coalesce(array_agg(s.id order by s.id), '{}'), coalesce(array_agg(s.epoch order by s.id), '{}')
   into session_ids, epochs
@@ -1038,7 +1052,8 @@ begin
   for lost in
     select s.id, s.attempts >= p_attempts_max as is_exhausted
     from public.coding_sessions s left join stint.workers w on w.id = s.worker_id
-    where s.status = 'active' and (w.id is null or (w.lease_expires_at <= clock_timestamp()
+    where s.status = 'active' and (w.id is null or w.dead_at is not null or (w.lease_expires_at <=
+    clock_timestamp()
       and pg_postmaster_start_time() + w.lease_duration_ms * interval '1 millisecond' <= now()))
     limit 1000 for update of s skip locked
   loop
@@ -1111,6 +1126,7 @@ create policy users_read_own on public.session_events for select to authenticate
 grant execute on function stint.append_events(uuid[], bigint[], bigint[], integer[], uuid[], jsonb[], uuid[],
     integer[], integer[], text[], jsonb[]) to service_role;
 grant execute on function stint.append_unowned(uuid, text[], jsonb[]) to service_role;
+grant execute on function stint.bury_worker(uuid, text) to service_role;
 grant execute on function stint.cancel_session(uuid) to service_role;
 grant execute on function stint.claim_sessions(uuid, integer, uuid, text[]) to service_role;
 grant execute on function stint.create_session(jsonb, text, text) to service_role;

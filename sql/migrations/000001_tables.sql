@@ -111,6 +111,8 @@ create table stint.workers (
   agents text[] not null default '{}',
   workspace_host text,
   lease_duration_ms bigint not null check (lease_duration_ms > 0),
+  -- Set with proof that the process is gone: its lease counts no more, whatever it says.
+  dead_at timestamptz,
   started_at timestamptz not null default now(),
   heartbeat_at timestamptz not null default now(),
   lease_expires_at timestamptz not null

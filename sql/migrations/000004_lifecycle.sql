@@ -76,12 +76,22 @@ begin
   update stint.workers
   set heartbeat_at = clock_timestamp(), lease_duration_ms = p_lease_ms,
     lease_expires_at = clock_timestamp() + p_lease_ms * interval '1 millisecond'
-  where id = p_worker and lease_expires_at > clock_timestamp();
+  where id = p_worker and lease_expires_at > clock_timestamp() and dead_at is null;
   is_live := found;
   select coalesce(array_agg(s.id order by s.id), '{}'), coalesce(array_agg(s.epoch order by s.id), '{}')
   into session_ids, epochs
   from public.coding_sessions s
   where is_live and s.worker_id = p_worker and s.status = 'active';
+end $$;
+
+-- Declares a worker dead before its lease has run out. The caller has proof: it runs on the same boot
+-- and pid namespace of the same host, and the process with that pid and start time is gone.
+create function stint.bury_worker(p_worker uuid, p_boot_id text) returns boolean
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  update stint.workers set dead_at = clock_timestamp()
+  where id = p_worker and boot_id = p_boot_id and boot_id <> '' and dead_at is null;
+  return found;
 end $$;
 
 create function stint.remove_worker(p_worker uuid) returns void
@@ -106,7 +116,8 @@ declare
 begin
   -- The lock keeps the lease from being removed between this check and the claim.
   select workspace_host into here from stint.workers
-  where id = p_worker and lease_expires_at > clock_timestamp() for key share;
+  where id = p_worker and lease_expires_at > clock_timestamp() and dead_at is null
+  for key share;
   if not found then
     return;
   end if;
@@ -264,7 +275,7 @@ create type stint.transition_notice as (
   session_id uuid, from_state text, to_state text, reason text, epoch bigint, last_seq bigint
 );
 
--- Pauses sessions that are ACTIVE without a live lease. After a start of Postgres no lease is judged
+-- Pauses sessions that are ACTIVE without a live lease, or whose worker is proved dead. After a start of Postgres no lease is judged
 -- for one lease duration: its worker may have been unable to renew it.
 create function stint.sweep_lost_leases(p_attempts_max integer) returns setof stint.transition_notice
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -275,7 +286,7 @@ begin
   for lost in
     select s.id, s.attempts >= p_attempts_max as is_exhausted
     from public.coding_sessions s left join stint.workers w on w.id = s.worker_id
-    where s.status = 'active' and (w.id is null or (w.lease_expires_at <= clock_timestamp()
+    where s.status = 'active' and (w.id is null or w.dead_at is not null or (w.lease_expires_at <= clock_timestamp()
       and pg_postmaster_start_time() + w.lease_duration_ms * interval '1 millisecond' <= now()))
     limit 1000 for update of s skip locked
   loop

@@ -24,7 +24,7 @@ revoke all on all tables in schema stint from public, anon, authenticated, servi
 grant select on all tables in schema stint to service_role;
 revoke all on all functions in schema stint from public, anon, authenticated, service_role;
 grant execute on function
-  stint.create_session, stint.register_worker, stint.heartbeat, stint.remove_worker,
+  stint.create_session, stint.register_worker, stint.heartbeat, stint.remove_worker, stint.bury_worker,
   stint.claim_sessions, stint.append_events, stint.append_unowned, stint.force_transition,
   stint.pause_session, stint.resume_session, stint.cancel_session, stint.send_message,
   stint.record_activity, stint.sweep_lost_leases, stint.sweep_idle_sessions,
