@@ -1063,6 +1063,10 @@ begin
     return next row(session.id, 'active'::text, session.status, session.reason, session.epoch,
       session.last_seq);
   end loop;
+  -- Nobody asks any more who they were.
+  delete from stint.workers w
+  where w.lease_expires_at < now() - interval '1 hour' and not exists (
+    select from public.coding_sessions s where s.worker_id = w.id and s.status = 'active');
 end $function$;
 CREATE OR REPLACE FUNCTION stint.was_committed(p_session uuid, p_epoch bigint, p_base bigint, p_n integer,
     p_last_id uuid, p_part jsonb)

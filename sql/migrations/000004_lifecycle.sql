@@ -296,6 +296,10 @@ begin
     return next row(session.id, 'active'::text, session.status, session.reason, session.epoch,
       session.last_seq);
   end loop;
+  -- Nobody asks any more who they were.
+  delete from stint.workers w
+  where w.lease_expires_at < now() - interval '1 hour' and not exists (
+    select from public.coding_sessions s where s.worker_id = w.id and s.status = 'active');
 end $$;
 
 -- Expires what is due: queued or paused too long, past its deadline, or idle. A session is not idle

@@ -12,7 +12,7 @@ import { createPrometheusMetrics } from "../server/prometheus.ts";
 import { connectStore } from "../store/postgres-store.ts";
 import type { ConnectionSource } from "../store/connect.ts";
 import { migrateDatabase as applyMigrations, readMigrationStatus } from "../store/migrate.ts";
-import { readHostIdentity } from "../worker/host-identity.ts";
+import { readHostIdentity, type HostIdentity } from "../worker/host-identity.ts";
 import { createLocalWorkspaces } from "../worker/local-workspaces.ts";
 import { SessionLifecycleManager } from "../worker/session-lifecycle-manager.ts";
 import { createSweeper } from "../worker/sweeper.ts";
@@ -142,11 +142,15 @@ async function runService(
     const tookMs = systemClock.monotonic() - startedAt;
     output.step("database", `${database.kind}${database.isNew ? ", new" : ""}`, tookMs);
     const lifecycle = new SessionLifecycleManager({ store, clock: systemClock, logger, metrics });
-    const sweeper = createSweeper({ lifecycle, clock: systemClock, logger, ...config });
+    const identity = await readHostIdentity();
+    const clock = systemClock;
+    const { bootId } = identity;
+    const sweeper = createSweeper({ lifecycle, store, bootId, clock, logger, ...config });
     sweeper.start();
     running.add(() => sweeper.stop());
     const agents = [createBuiltinAgent()];
-    const context: PartContext = { options, store, lifecycle, logger, metrics, agents, running };
+    const stores = { store, lifecycle, logger, metrics };
+    const context: PartContext = { options, ...stores, agents, running, identity };
     if (parts.worker) await startWorker(context);
     const server = parts.server ? await startServer(context, parts.worker) : null;
     output.event("ready", { url: server?.url ?? null, token: server?.token ?? null });
@@ -167,6 +171,7 @@ interface PartContext {
   readonly metrics: MetricsRegistry;
   readonly agents: readonly AgentAdapter[];
   readonly running: Running;
+  readonly identity: HostIdentity;
 }
 
 async function startWorker(context: PartContext): Promise<Worker> {
@@ -183,7 +188,7 @@ async function startWorker(context: PartContext): Promise<Worker> {
     openWorkspace: workspaces.open,
     workspaceHost: workspaces.hostId,
     env: process.env,
-    identity: await readHostIdentity(),
+    identity: context.identity,
     version: VERSION,
     clock: systemClock,
     logger,

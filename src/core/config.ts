@@ -70,6 +70,9 @@ const settings = {
   claimIntervalMs: durationMs.default(1_000).describe("polling net of the claim loop"),
   sweepIntervalMs: durationMs.default(MINUTE_MS).describe("time between sweeps of idle sessions"),
   lostLeaseIntervalMs: durationMs.default(1_000).describe("time between sweeps of lost leases"),
+  peerIntervalMs: durationMs
+    .default(200)
+    .describe("time between looks at other workers of this host"),
   shutdownGraceMs: durationMs.default(4_000).describe("bound of a graceful stop"),
 } as const;
 

@@ -93,6 +93,9 @@ export interface WorkerSnapshot {
   readonly isLive: boolean;
 }
 
+/** What tells whether a worker on this host still runs. */
+export type WorkerPeer = Pick<WorkerRegistration, "id" | "pid" | "pidStartTime">;
+
 /** A session that a worker has just claimed. */
 export interface ClaimedSession {
   readonly session: SessionSnapshot;
@@ -224,6 +227,13 @@ export interface Store {
     workerId: string,
     leaseDurationMs: number,
   ): Promise<{ readonly isLive: boolean; readonly held: readonly Ownership[] }>;
+  /** Workers with a live lease that registered from this boot, the asker's own among them. */
+  listPeers(bootId: string): Promise<readonly WorkerPeer[]>;
+  /**
+   * Declares a worker dead whose process is proved to be gone: its sessions are lost at once, its
+   * lease counts no more. False when it was not there, or registered from another boot.
+   */
+  buryWorker(workerId: string, bootId: string): Promise<boolean>;
   /** Takes the worker from the list; its lease ends now. */
   removeWorker(workerId: string): Promise<void>;
   /**

@@ -21,6 +21,7 @@ import type {
   StoreStats,
   TransitionNotice,
   Viewer,
+  WorkerPeer,
   WorkerRegistration,
   WorkerSnapshot,
 } from "../core/store.ts";
@@ -236,6 +237,14 @@ class PostgresStore implements Store {
     leaseDurationMs: number,
   ): Promise<{ isLive: boolean; held: readonly Ownership[] }> {
     return this.#leasePool.run((client) => workers.renewLease(client, workerId, leaseDurationMs));
+  }
+
+  listPeers(bootId: string): Promise<readonly WorkerPeer[]> {
+    return this.#pool.read((client) => workers.selectPeers(client, bootId));
+  }
+
+  async buryWorker(workerId: string, bootId: string): Promise<boolean> {
+    return this.#leasePool.run((client) => workers.buryWorker(client, workerId, bootId));
   }
 
   async removeWorker(workerId: string): Promise<void> {

@@ -2,6 +2,7 @@ import type { Script } from "../core/script.ts";
 import type {
   ClaimedSession,
   Ownership,
+  WorkerPeer,
   WorkerRegistration,
   WorkerSnapshot,
 } from "../core/store.ts";
@@ -40,6 +41,30 @@ export async function deleteWorker(client: Queryable, workerId: string): Promise
   await client.query("select stint.remove_worker($1)", [workerId]);
 }
 
+export async function selectPeers(
+  client: Queryable,
+  bootId: string,
+): Promise<readonly WorkerPeer[]> {
+  const { rows } = await client.query<WorkerPeer>(
+    `select id, pid, pid_start_time as "pidStartTime" from stint.workers
+     where boot_id = $1 and dead_at is null and lease_expires_at > clock_timestamp() limit 1000`,
+    [bootId],
+  );
+  return rows;
+}
+
+export async function buryWorker(
+  client: Queryable,
+  workerId: string,
+  bootId: string,
+): Promise<boolean> {
+  const { rows } = await client.query<{ buried: boolean }>(
+    "select stint.bury_worker($1, $2) as buried",
+    [workerId, bootId],
+  );
+  return onlyRow(rows).buried;
+}
+
 export async function selectWorkers(client: Queryable): Promise<readonly WorkerSnapshot[]> {
   const { rows } = await client.query<WorkerSnapshot>(
     `select w.id, w.name, w.host, w.pid, w.version, w.slots, w.agents,
@@ -47,7 +72,7 @@ export async function selectWorkers(client: Queryable): Promise<readonly WorkerS
          where s.worker_id = w.id and s.status = 'active') as "activeSessions",
        w.started_at as "startedAt", w.heartbeat_at as "heartbeatAt",
        w.lease_expires_at as "leaseExpiresAt",
-       w.lease_expires_at > clock_timestamp() as "isLive"
+       w.lease_expires_at > clock_timestamp() and w.dead_at is null as "isLive"
      from stint.workers w order by w.started_at, w.id limit 1000`,
   );
   return rows;

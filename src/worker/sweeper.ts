@@ -1,6 +1,9 @@
 import type { Clock } from "../core/clock.ts";
 import type { Logger } from "../core/log.ts";
+import type { Store } from "../core/store.ts";
 import { waitWithin } from "./patience.ts";
+import { isProcessRunning } from "./host-identity.ts";
+import { PeerWatch } from "./peer-watch.ts";
 import { createPeriodicService, type Service } from "./service.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
 
@@ -14,6 +17,12 @@ export interface SweeperOptions {
   readonly lostLeaseIntervalMs: number;
   /** Time between sweeps of idle sessions. */
   readonly sweepIntervalMs: number;
+  /** Time between looks at the processes of other workers of this host. */
+  readonly peerIntervalMs: number;
+  /** Knows the workers of this host. */
+  readonly store: Pick<Store, "listPeers" | "buryWorker">;
+  /** Of this process; empty: other workers are not looked at. */
+  readonly bootId: string;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -23,14 +32,29 @@ export interface SweeperOptions {
  * they skip what another one is sweeping.
  */
 export function createSweeper(options: SweeperOptions): Service {
-  const { lifecycle, clock, logger } = options;
+  const { lifecycle, store, bootId, clock, logger } = options;
+  const lostLeaseSweep = createPeriodicService({
+    name: "lost-lease-sweep",
+    intervalMs: options.lostLeaseIntervalMs,
+    clock,
+    logger,
+    runOnce: () => lifecycle.checkLostSessions(),
+  });
+  const peers = new PeerWatch({
+    store,
+    bootId,
+    isRunning: isProcessRunning,
+    onBuried: () => lostLeaseSweep.wake(),
+    logger,
+  });
   const services = [
+    lostLeaseSweep,
     createPeriodicService({
-      name: "lost-lease-sweep",
-      intervalMs: options.lostLeaseIntervalMs,
+      name: "peer-watch",
+      intervalMs: options.peerIntervalMs,
       clock,
       logger,
-      runOnce: () => lifecycle.checkLostSessions(),
+      runOnce: () => peers.runOnce(),
     }),
     createPeriodicService({
       name: "idle-sweep",
