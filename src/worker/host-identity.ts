@@ -29,7 +29,8 @@ export async function readHostIdentity(): Promise<HostIdentity> {
  * nothing any more.
  */
 export async function isProcessRunning(pid: number, startTime: string): Promise<boolean> {
-  return (await readStartTime(pid)) === startTime;
+  // Of a process whose start was never known nothing can be proved.
+  return startTime === "" || (await readStartTime(pid)) === startTime;
 }
 
 async function readBootId(): Promise<string> {
