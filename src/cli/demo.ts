@@ -23,21 +23,26 @@ const BROKEN_SOURCE = `export function median(numbers) {
 }
 `;
 
-const TEST_SOURCE = `import assert from "node:assert/strict";
-import { test } from "node:test";
-import { median } from "./median.js";
+const TEST_SOURCE = `import { median } from "./median.js";
 
-test("the median of an odd number of values is the middle one", () => {
-  assert.equal(median([9, 10, 1]), 9);
-});
+const CASES = [
+  { numbers: [9, 10, 1], expected: 9 },
+  { numbers: [100, 9, 10, 1], expected: 9.5 },
+];
 
-test("the median of an even number of values is the mean of the middle two", () => {
-  assert.equal(median([100, 9, 10, 1]), 9.5);
-});
+for (const { numbers, expected } of CASES) {
+  const actual = median(numbers);
+  const isRight = actual === expected;
+  const [mark, color] = isRight ? ["✓", 32] : ["✕", 31];
+  const hint = isRight ? "" : ", but expected " + expected;
+  console.log("\\x1b[" + color + "m" + mark + "\\x1b[0m median(" + numbers + ") is " + actual + hint);
+  if (!isRight) process.exitCode = 1;
+}
 `;
 
 const FILES: Readonly<Record<string, string>> = {
-  "package.json": '{ "name": "median", "type": "module", "scripts": { "test": "node --test" } }\n',
+  "package.json":
+    '{ "name": "median", "type": "module", "scripts": { "test": "node median.test.js" } }\n',
   "median.js": BROKEN_SOURCE,
   "median.test.js": TEST_SOURCE,
 };
@@ -45,7 +50,7 @@ const FILES: Readonly<Record<string, string>> = {
 /** What the scripted model answers: written by hand, no model found any of it. */
 const SCRIPT: Script = [
   { text: "I run the tests first." },
-  { bash: "node --test" },
+  { bash: "node median.test.js" },
   { text: "Numbers are sorted as text. I look at the source." },
   { read: { path: "median.js" } },
   {
@@ -55,7 +60,7 @@ const SCRIPT: Script = [
       replace: "[...numbers].sort((a, b) => a - b)",
     },
   },
-  { bash: "node --test" },
+  { bash: "node median.test.js" },
   { text: "median() sorted its numbers as text, so 10 came before 9. It compares numbers now." },
 ];
 
@@ -68,9 +73,12 @@ export async function runDemo({ url, token, output, signal }: DemoOptions): Prom
   await writeFiles(folder, FILES);
   const hasGit = await createRepository(folder, "A median with a bug");
   output.line();
-  output.line(`  Demo: a scripted model (no key, no network) repairs a bug in ${folder}`);
+  output.line(`  ${output.style("bold", "Demo")}  an agent repairs a bug in ${folder}`);
+  output.line(
+    "        Agent, tools, log and files are real; a script answers in the model's place.",
+  );
   if (!hasGit)
-    output.line("  git is not installed: the demo works in a plain folder (apt install git)");
+    output.line("        git is not installed: the demo works in a plain folder (apt install git)");
   output.line();
   const client = createClient({ url, token });
   const session = await client.sessions.create({
@@ -86,13 +94,20 @@ export async function runDemo({ url, token, output, signal }: DemoOptions): Prom
   const id = ended.id.slice(0, 8);
   output.event("demo", { sessionId: ended.id, status: ended.status, workspace: folder });
   output.line();
+  output.line(`  The demo is over, the server stays up. In a second terminal, in this folder:`);
+  output.line();
+  for (const [command, meaning] of [
+    [`stint show ${id}`, "its state, totals and attempts"],
+    [`stint diff ${id}`, "what it changed, in its own copy"],
+    [`stint apply ${id}`, `bring the change to ${folder}`],
+    ['stint run --model anthropic:NAME "…"', "the same with a model of your own"],
+  ] as const) {
+    output.line(`    ${output.hint(command).padEnd(44)}${output.style("dim", meaning)}`);
+  }
+  output.line();
   output.line(
-    `  Session ${id} ${ended.status}. Stint goes on running here; in a second terminal try:`,
+    output.style("dim", "  Ctrl-C stops; what runs is paused and goes on at the next start"),
   );
-  output.line(`    npx stint show ${id}       its state, totals and attempts`);
-  output.line(`    npx stint diff ${id}       what it changed, in its own copy`);
-  output.line(`    npx stint apply ${id}      bring the change to ${folder}`);
-  output.line('    npx stint run --model anthropic:NAME "…"    with a model of your own');
 }
 
 async function writeFiles(folder: string, files: Readonly<Record<string, string>>): Promise<void> {

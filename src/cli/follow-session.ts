@@ -74,7 +74,9 @@ class ConnectionTeller {
 /** Tells a person who left how to come back; the session goes on without them. */
 export function tellDetached(context: Pick<CommandContext, "output">, sessionId: string): number {
   context.output.notice(
-    `\ndetached; the session goes on. Come back with: stint attach ${sessionId}`,
+    context.output.hint(
+      `\ndetached; the session goes on. Come back with: stint attach ${sessionId}`,
+    ),
   );
   return 130;
 }

@@ -3,6 +3,7 @@ import type { CommandContext } from "./command.ts";
 import { COMMANDS } from "./command-table.ts";
 import { Output, wantsColor, type Sink } from "./output.ts";
 import { parseCommandLine, type GlobalOptions, type Invocation } from "./program.ts";
+import { nameProgram } from "./program-name.ts";
 import { StopSignal } from "./stop-signal.ts";
 
 /** The process around one call of the command line; tests put their own in place. */
@@ -71,6 +72,7 @@ function makeOutput(process: CliProcess, globals: GlobalOptions, isService: bool
     quiet: globals.quiet === true,
     color: wantsColor(process.env, process.columns !== null, globals.color),
     columns: process.columns,
+    program: nameProgram(process.env),
   });
 }
 

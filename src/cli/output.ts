@@ -1,5 +1,6 @@
 import { styleText } from "node:util";
 import type { SessionEvent } from "../client.ts";
+import { COMMANDS } from "./command-table.ts";
 import { formatDuration } from "./duration.ts";
 import { toCliProblem, type CliProblem } from "./problem.ts";
 import { EventRenderer } from "./render-event.ts";
@@ -25,7 +26,15 @@ export interface OutputOptions {
   readonly columns: number | null;
   /** False leaves out `step` and `event` in JSON. @default true */
   readonly events?: boolean;
+  /** How the person calls this program. @default "stint" */
+  readonly program?: string;
 }
+
+/** Where a text names one of our commands. */
+const OWN_COMMAND = new RegExp(
+  `\\bstint (?=(?:${COMMANDS.map(({ name }) => name).join("|")}|--help)(?![\\w-]))`,
+  "g",
+);
 
 /**
  * Everything the command line says. For people: lines. With `--json`, and for services whose stdout
@@ -42,6 +51,7 @@ export class Output {
   readonly #stderr: Sink;
   readonly #hasEvents: boolean;
   #renderer: EventRenderer | null = null;
+  #showsProgress = false;
 
   constructor(options: OutputOptions) {
     this.isJson = options.json;
@@ -57,6 +67,11 @@ export class Output {
   /** The same for a read: its document is all that stands on stdout in JSON. */
   withoutEvents(): Output {
     return new Output({ ...this.#options, events: false });
+  }
+
+  /** A hint of ours as the person can type it: `stint ls` may become `npx stint ls`. */
+  hint(text: string): string {
+    return text.replaceAll(OWN_COMMAND, `${this.#options.program ?? "stint"} `);
   }
 
   /** Whether a person watches the results. */
@@ -76,6 +91,15 @@ export class Output {
       const mark = this.style("green", "✓");
       this.#writeLine(`  ${mark} ${toSafeLine(name).padEnd(10)} ${toSafeLine(detail)}${took}`);
     }
+  }
+
+  /** What is under way; on a terminal the next line takes its place. */
+  progress(step: string): void {
+    this.event("progress", { step });
+    if (!this.isTerminal || this.isQuiet) return;
+    this.#clearProgress();
+    this.#stdout.write(`  ${this.style("dim", `… ${toSafeLine(step)}`)}`);
+    this.#showsProgress = true;
   }
 
   /** A fact for machines: one JSON line. People are not shown it; say what they need by `step` or `line`. */
@@ -120,10 +144,13 @@ export class Output {
       this.#stderr.write(`${JSON.stringify(problem)}\n`);
       return problem;
     }
+    this.#clearProgress();
     const mark = this.style("red", "✕");
     const lines = toSafeText(problem.detail).trimEnd().split("\n").join("\n  ");
     this.#stderr.write(`${mark} ${lines} ${this.style("dim", `(${toSafeLine(problem.code)})`)}\n`);
-    if (problem.remedy !== "") this.#stderr.write(`  next: ${toSafeLine(problem.remedy)}\n`);
+    if (problem.remedy !== "") {
+      this.#stderr.write(`  next: ${toSafeLine(this.hint(problem.remedy))}\n`);
+    }
     return problem;
   }
 
@@ -136,7 +163,13 @@ export class Output {
     this.#stdout.write(text);
   }
 
+  #clearProgress(): void {
+    if (this.#showsProgress) this.#stdout.write("\r\u001B[K");
+    this.#showsProgress = false;
+  }
+
   #writeLine(text: string): void {
+    this.#clearProgress();
     this.#stdout.write(`${text}\n`);
   }
 

@@ -45,7 +45,7 @@ describe("tables", () => {
     expect(formatTable(columns, rows, (text) => text)).toEqual([
       "A       N  C",
       "<日本>    1  x",
-      "abc   100  ",
+      "abc   100",
     ]);
   });
 

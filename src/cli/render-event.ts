@@ -6,6 +6,9 @@ import { truncateLine } from "./text-width.ts";
 /** Most text of one event that is shown; the log keeps all of it. */
 const EVENT_CHARS_MAX = 200_000;
 
+/** A diff of at most so many lines is shown with its file. */
+const DIFF_LINES_MAX = 16;
+
 /** An unfinished line of output is held back until it ends, up to this length. */
 const OPEN_LINE_CHARS_MAX = 8_192;
 
@@ -30,6 +33,9 @@ export class EventRenderer {
   readonly #color: boolean;
   /** The unfinished line of each running command. */
   readonly #calls = new Map<string, string>();
+  /** What the agent said last: its answer repeats it. */
+  #said = "";
+  #shownTime = "";
 
   constructor(options: EventRendererOptions) {
     this.#style = options.style;
@@ -38,9 +44,14 @@ export class EventRenderer {
 
   render(event: SessionEvent): string[] {
     const lines = this.#renderBody(event);
-    const time = this.#style("dim", formatTime(event.createdAt));
+    const time = formatTime(event.createdAt);
     const gutter = " ".repeat(8);
-    return lines.map((line, index) => `${index === 0 ? time : gutter} ${line}`.trimEnd());
+    // More output of a command in the same second needs no time of its own.
+    const isMore =
+      event.type === "terminal" && time === this.#shownTime && !("command" in event.data);
+    if (lines.length > 0) this.#shownTime = time;
+    const first = isMore ? gutter : this.#style("dim", time);
+    return lines.map((line, index) => `${index === 0 ? first : gutter} ${line}`.trimEnd());
   }
 
   #renderBody({ type, data }: SessionEvent): string[] {
@@ -52,9 +63,9 @@ export class EventRenderer {
       case "terminal":
         return this.#renderTerminal(data);
       case "file_change":
-        return [this.#renderFileChange(data)];
+        return [this.#renderFileChange(data), ...this.#renderDiff(data)];
       case "completion":
-        return this.#mark("green", "✓", textOf(data, "message") ?? "completed");
+        return this.#renderCompletion(textOf(data, "message") ?? "completed");
       case "error":
         return this.#mark("red", "✕", [data["code"], textOf(data, "message")].join(": "));
       case "user_message":
@@ -77,7 +88,10 @@ export class EventRenderer {
     const said = textOf(data, "text");
     const reasoning = textOf(data, "reasoning");
     const lines = reasoning ? this.#mark("dim", "…", reasoning, "dim") : [];
-    if (said) lines.push(...this.#mark("blue", "·", said));
+    if (said) {
+      lines.push(...this.#mark("blue", "·", said));
+      this.#said = said;
+    }
     if (lines.length > 0) return lines;
     const tools = Array.isArray(data["toolsUsed"]) ? data["toolsUsed"].join(", ") : "";
     const step = `step ${lineOf(data, "iteration")}${tools === "" ? "" : `: ${tools}`}`;
@@ -129,6 +143,24 @@ export class EventRenderer {
     const old = data["oldPath"] === undefined ? "" : `${lineOf(data, "oldPath")} → `;
     const diff = typeof data["diff"] === "string" ? ` ${this.#countLines(data["diff"])}` : "";
     return `${this.#style(style, letter)} ${old}${lineOf(data, "path")}${diff}`;
+  }
+
+  /** The changed lines of a small diff. */
+  #renderDiff(data: Data): string[] {
+    const diff = typeof data["diff"] === "string" ? data["diff"] : "";
+    const hunks = diff.slice(Math.max(0, diff.search(/^@@/m)));
+    const lines = hunks.split("\n").filter((line) => /^[-+]/.test(line));
+    if (lines.length === 0 || lines.length > DIFF_LINES_MAX) return [];
+    const bar = this.#style("dim", "│");
+    return lines.map((line) => {
+      const text = truncateLine(this.#safeLines(line)[0] ?? "", SUMMARY_WIDTH);
+      return `${bar} ${this.#style(line.startsWith("+") ? "green" : "red", text)}`;
+    });
+  }
+
+  #renderCompletion(message: string): string[] {
+    const isSaid = message.trim() === this.#said.trim();
+    return this.#mark("green", "✓", isSaid ? "done" : message);
   }
 
   #countLines(diff: string): string {

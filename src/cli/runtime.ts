@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { isAbsolute, relative } from "node:path";
 import type { AgentAdapter } from "../core/attempt.ts";
 import type { Config } from "../core/config.ts";
 import type { Logger } from "../core/log.ts";
@@ -21,6 +22,7 @@ import { openDatabase, type Database } from "./database.ts";
 import { runDemo } from "./demo.ts";
 import { createLogger } from "./logging.ts";
 import type { Output } from "./output.ts";
+import { nameStart } from "./program-name.ts";
 import { removeServerFile, writeServerFile } from "./server-file.ts";
 import { createSessionCheck } from "./session-check.ts";
 import { systemClock } from "./system-clock.ts";
@@ -94,10 +96,7 @@ interface Opened {
 async function open({ config, output }: RuntimeOptions): Promise<Opened> {
   const logger = createLogger(config, output);
   const context = { logger, clock: systemClock };
-  const database = await openDatabase(config, context, (step) => {
-    output.event("progress", { step });
-    if (output.isTerminal) output.line(`  … ${step}`);
-  });
+  const database = await openDatabase(config, context, (step) => output.progress(step));
   return { database, logger, source: { ...context, resolveUrl: () => database.resolveUrl() } };
 }
 
@@ -128,6 +127,7 @@ async function runService(
   const { config, output, signal } = options;
   const startedAt = systemClock.monotonic();
   const running = new Running();
+  output.line(`\n  ${output.style("bold", "stint")} ${output.style("dim", VERSION)}\n`);
   const { database, logger, source } = await open(options);
   running.add(() => database.close());
   try {
@@ -140,7 +140,7 @@ async function runService(
     });
     running.add(() => store.close());
     const tookMs = systemClock.monotonic() - startedAt;
-    output.step("database", `${database.kind}${database.isNew ? ", new" : ""}`, tookMs);
+    output.step("database", describeDatabase(database, config.dataDir), tookMs);
     const lifecycle = new SessionLifecycleManager({ store, clock: systemClock, logger, metrics });
     const identity = await readHostIdentity();
     const clock = systemClock;
@@ -156,11 +156,20 @@ async function runService(
     output.event("ready", { url: server?.url ?? null, token: server?.token ?? null });
     if (server) await welcome(context, server);
     if (!signal.aborted) await once(signal, "abort");
-    sayGoodbye(output, lifecycle);
+    sayGoodbye(output, lifecycle.holds.length);
+    await running.stop(logger);
+    output.line(`  stopped; everything is kept. Go on with: ${nameStart(process.env)}`);
     return 0;
   } finally {
     await running.stop(logger);
   }
+}
+
+function describeDatabase({ kind, isNew }: Database, dataDir: string): string {
+  if (kind === "external") return "your own, by DATABASE_URL";
+  const folder = relative(process.cwd(), dataDir);
+  const isBelow = folder !== "" && !folder.startsWith("..") && !isAbsolute(folder);
+  return `embedded Postgres in ${isBelow ? folder : dataDir}${isNew ? ", new" : ""}`;
 }
 
 interface PartContext {
@@ -198,6 +207,7 @@ async function startWorker(context: PartContext): Promise<Worker> {
   const names = agents.map((agent) => agent.name).join(", ");
   const slots = `${worker.slots} ${worker.slots === 1 ? "slot" : "slots"}`;
   output.step("worker", `${worker.name} · ${slots} · agents: ${names} · ${workspaces.description}`);
+  output.step("models", describeModels(process.env));
   return worker;
 }
 
@@ -243,21 +253,39 @@ async function welcome(
   server: ListeningServer & { readonly token: string },
 ): Promise<void> {
   const { output, signal, config } = options;
-  const { items } = await store.listSessions({ limit: 1 });
-  if (options.demo && items.length === 0 && config.workerSlots > 0 && agents.length > 0) {
+  const { sessions } = await store.readStats();
+  const kept = Object.entries(sessions).filter(([, count]) => count > 0);
+  if (options.demo && kept.length === 0 && config.workerSlots > 0 && agents.length > 0) {
     await runDemo({ url: server.url, token: server.token, output, signal });
     return;
   }
   output.line();
-  if (items.length > 0) output.line("  Your sessions are kept. Try:  npx stint ls");
-  output.line('  Try:  npx stint run --model anthropic:NAME "fix the failing test"');
+  if (kept.length > 0) {
+    const counts = kept.map(([state, count]) => `${count} ${state}`).join(" · ");
+    output.line(`  Your sessions are kept: ${counts}`);
+    output.line(output.hint("  See them:  stint ls"));
+  }
+  output.line(output.hint('  Start one: stint run --model anthropic:NAME "fix the failing test"'));
+  output.line(
+    output.style("dim", "  Ctrl-C stops; what runs is paused and goes on at the next start"),
+  );
 }
 
-function sayGoodbye(output: Output, lifecycle: SessionLifecycleManager): void {
-  const count = lifecycle.holds.length;
-  if (count === 0) return;
-  const sessions = count === 1 ? "1 session" : `${count} sessions`;
-  output.line(`\n  pausing ${sessions}… resumable with \`stint dev\``);
+/** Which models can be called from here; the variables say where the keys would be. */
+function describeModels(env: Readonly<Record<string, string | undefined>>): string {
+  const isSet = (name: string): boolean => (env[name] ?? "").trim() !== "";
+  const anthropic = isSet("ANTHROPIC_API_KEY") ? "✓" : "✕ (ANTHROPIC_API_KEY is not set)";
+  const openai =
+    isSet("OPENAI_API_KEY") || isSet("OPENAI_BASE_URL") ? "✓" : "✕ (OPENAI_API_KEY is not set)";
+  return `scripted ✓ · anthropic ${anthropic} · openai ${openai}`;
+}
+
+function sayGoodbye(output: Output, count: number): void {
+  if (count === 0) {
+    output.line("\n  stopping…");
+    return;
+  }
+  output.line(`\n  pausing ${count === 1 ? "1 session" : `${count} sessions`}…`);
   output.event("pausing", { sessions: count });
 }
 

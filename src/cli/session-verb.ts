@@ -18,7 +18,7 @@ export function defineSessionVerb(verb: {
       const session = await verb.act(await connect(), id, signal);
       output.document(session);
       const { text, style } = describeState(session);
-      const remark = verb.remark(session);
+      const remark = output.hint(verb.remark(session));
       output.result(`${session.id}  ${output.style(style, text)}${remark && `  ${remark}`}`);
       return 0;
     },

@@ -27,19 +27,29 @@ export interface SignalSource {
 }
 
 /**
+ * One Ctrl-C may arrive twice: from the terminal, which signals all processes in front, and from
+ * npm, which hands its own signal on.
+ */
+const ECHO_MS = 500;
+
+/**
  * Aborts at the first SIGINT, SIGTERM or SIGHUP; at the second `onSecond` is called, which ends the
- * process at once.
+ * process at once. What follows the first one within half a second is its echo and nothing else.
  */
 export function listenForStop(
   source: SignalSource,
   onSecond: (stop: StopSignal) => void,
+  monotonic: () => number = () => performance.now(),
 ): { readonly signal: AbortSignal; dispose(): void } {
   const controller = new AbortController();
+  let firstAt = 0;
   const listeners = (Object.keys(EXIT_CODES) as NodeJS.Signals[]).map((signal) => {
     const listener = (): void => {
       const stop = new StopSignal(signal);
-      if (controller.signal.aborted) onSecond(stop);
-      else controller.abort(stop);
+      if (!controller.signal.aborted) {
+        firstAt = monotonic();
+        controller.abort(stop);
+      } else if (monotonic() - firstAt > ECHO_MS) onSecond(stop);
     };
     source.on(signal, listener);
     return () => source.off(signal, listener);

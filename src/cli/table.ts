@@ -30,7 +30,8 @@ export function formatTable(
         if (columns[index]?.align === "right") return padding + text;
         return index === cells.length - 1 ? text : text + padding;
       })
-      .join("  ");
+      .join("  ")
+      .trimEnd();
   const heading = columns.map(({ title }) => ({ text: title, style: styleHeading }));
   return [formatRow(heading), ...rows.map(formatRow)];
 }

@@ -45,7 +45,8 @@ function printPatch(output: Output, diff: SessionDiff): void {
     const safe = toSafeText(line.replace(/\r$/, "")).replaceAll("\n", "␍");
     output.result(style === null ? safe : output.style(style, safe));
   }
-  if (diff.truncated) output.notice("the patch is cut; see the files with: stint diff --stat");
+  if (diff.truncated)
+    output.notice(output.hint("the patch is cut; see the files with: stint diff --stat"));
 }
 
 function styleOfLine(line: string): Style | null {

@@ -27,5 +27,6 @@ const MARKS = {
 function print(output: Output, { name, status, detail, remedy }: CheckResult): void {
   const [style, mark] = MARKS[status];
   output.result(`${output.style(style, mark)} ${name.padEnd(11)} ${toSafeLine(detail)}`);
-  if (remedy !== undefined) output.result(`${" ".repeat(14)}next: ${toSafeLine(remedy)}`);
+  if (remedy !== undefined)
+    output.result(`${" ".repeat(14)}next: ${toSafeLine(output.hint(remedy))}`);
 }

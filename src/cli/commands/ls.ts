@@ -89,13 +89,15 @@ async function readSessions(
 function show(output: Output, listing: Listing): void {
   output.document(listing);
   if (listing.sessions.length === 0) {
-    output.line('No sessions. Start one: stint run "fix the failing test"');
+    output.line(output.hint('No sessions. Start one: stint run "fix the failing test"'));
     return;
   }
   for (const line of formatSessionTable(output, listing.sessions, systemClock.now()))
     output.result(line);
   if (listing.nextCursor !== null) {
-    output.notice(`older ones are left out: stint ls --limit ${listing.sessions.length * 4}`);
+    output.notice(
+      output.hint(`older ones are left out: stint ls --limit ${listing.sessions.length * 4}`),
+    );
   }
 }
 

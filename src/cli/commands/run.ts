@@ -108,7 +108,7 @@ function announce(
   output.line(`workspace  ${toSafeLine(workspace)}`);
   const agent = [session.agent, session.model].filter((part) => part !== null).join(" · ");
   output.line(`agent      ${toSafeLine(agent)}`);
-  if (!waits) output.line(`\nWatch it:  stint attach ${session.id}`);
+  if (!waits) output.line(output.hint(`\nWatch it:  stint attach ${session.id}`));
 }
 
 /**
@@ -151,8 +151,8 @@ function tellEnd({ output }: CommandContext, session: Session, message: string):
   output.result(`${output.style(style, text)}  ${reason}  ${output.style("dim", used)}`);
   if (session.error !== null) {
     output.result(toSafeText(`${session.error.code}: ${session.error.message}`));
-    output.line(`next: stint logs ${session.id}`);
+    output.line(output.hint(`next: stint logs ${session.id}`));
   }
   const next = nextCommand(session);
-  if (next !== null) output.line(`next: ${next}`);
+  if (next !== null) output.line(output.hint(`next: ${next}`));
 }

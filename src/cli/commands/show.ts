@@ -26,6 +26,7 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
   const state = describeState(session);
   const ago = (instant: string): string => `${formatAge(instant, nowMs)} ago`;
   const { stats, error, workspace } = session;
+  const next = nextCommand(session);
   const rows: [string, string | null][] = [
     ["session", session.id],
     [
@@ -34,7 +35,7 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
     ],
     ["waits for", session.waitingFor],
     ["goes on", session.resumeAt === null ? null : `at ${session.resumeAt}`],
-    ["next", nextCommand(session)],
+    ["next", next && output.hint(next)],
     ["error", error && toSafeLine(`${error.code}: ${error.message}`)],
     ["prompt", indent(toSafeText(session.prompt).trimEnd())],
     ["agent", toSafeLine([session.agent, session.model].filter(Boolean).join(" · "))],

@@ -28,7 +28,7 @@ export const command: CommandModule = {
     const client = await connect();
     const workers = await client.workers.list({ signal });
     output.document({ workers });
-    if (workers.length === 0) output.line("No workers. Start one: stint worker");
+    if (workers.length === 0) output.line(output.hint("No workers. Start one: stint worker"));
     else for (const line of format(output, workers, systemClock.now())) output.result(line);
     return 0;
   },
