@@ -5,7 +5,7 @@ import { silentMetrics } from "../../../src/core/metrics.ts";
 import { EMPTY_STATS, type NewEvent } from "../../../src/core/event.ts";
 import { foldEvents } from "../../../src/core/fold.ts";
 import { GroupCommit, type GroupCommitLimits } from "../../../src/store/group-commit.ts";
-import type { PreparedEvent } from "../../../src/store/slot.ts";
+import type { PartFields, PreparedEvent } from "../../../src/store/slot.ts";
 import { AnswerProxy } from "./answer-proxy.ts";
 import { type Owner, output, range, StoreHarness, toOwner } from "./harness.ts";
 
@@ -104,6 +104,28 @@ describe("commits of one session", () => {
       { status: "ok" },
     ]);
     expect(await readOutputs(owner.sessionId)).toEqual(["a", "b", "c"]);
+    await expectDense(owner.sessionId);
+  });
+
+  it("keep their order when one of those that were merged is refused", async () => {
+    const owner = await harness.startSession();
+    await withGroup(harness.database.url, {}, async (group) => {
+      const append = (text: string, stats: PreparedEvent["stats"], fields: PartFields = null) =>
+        group.append(owner, owner.lastSeq, {
+          events: [{ ...good(text), stats }],
+          fields,
+          hasTransition: false,
+        });
+      const results = await Promise.all([
+        append("a", { ...EMPTY_STATS, iterations: 1 }),
+        append("too much", { ...EMPTY_STATS, inputTokens: 1e300 }),
+        append("b", null, { workspacePath: "/b" }),
+        append("c", null),
+        append("d", null),
+      ]);
+      expect(results.map(({ status }) => status)).toEqual(["ok", "rejected", "ok", "ok", "ok"]);
+    });
+    expect(await readOutputs(owner.sessionId)).toEqual(["a", "b", "c", "d"]);
     await expectDense(owner.sessionId);
   });
 
@@ -206,6 +228,26 @@ describe("commits of many sessions in one flush", () => {
       await harness.store.commit(stranger, owner.lastSeq - 1, { events: [output("x")] }),
     ).toMatchObject({ status: "fenced" });
     await expectDense(owner.sessionId);
+  });
+
+  it("fence an owner of yesterday that knows where the log ends today", async () => {
+    const owner = await harness.startSession();
+    await harness.commit(owner, {
+      transition: { to: "paused", reason: "worker_lost", resumeInMs: 0 },
+    });
+    const successor = await harness.claim(await harness.registerWorker(), owner.sessionId);
+    const old = { sessionId: owner.sessionId, epoch: owner.epoch };
+    const another = await harness.connectAnother();
+    for (const commit of [{ events: [output("x")] }, { workspacePath: "/x" }]) {
+      expect(await another.commit(old, successor.lastSeq, commit)).toEqual({
+        status: "fenced",
+        epoch: successor.epoch,
+      });
+    }
+    expect(await harness.commit(successor, { events: [output("y")] })).toMatchObject({
+      status: "ok",
+    });
+    expect(await readOutputs(owner.sessionId)).toEqual(["y"]);
   });
 
   it("do not wait for a session that somebody else has locked", async () => {
