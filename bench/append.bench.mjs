@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import pg from "pg";
+import { Pool } from "pg";
 import { silentLogger } from "../dist/core/log.js";
 import { attachEmbeddedPostgres } from "../dist/store/embedded/attach.js";
 import { migrateDatabase } from "../dist/store/migrate.js";
@@ -131,7 +131,7 @@ function groupCommit(postgres, scenario) {
 
 function insertPerEvent(postgres, scenario) {
   return async () => {
-    const pool = new pg.Pool({ connectionString: postgres.url, max: POOL_SIZE });
+    const pool = new Pool({ connectionString: postgres.url, max: POOL_SIZE });
     pool.on("error", () => undefined); // Postgres stops while the last connections say goodbye.
     const ids = Array.from({ length: scenario.sessions }, () => randomUUID());
     const seqs = ids.map(() => 0);

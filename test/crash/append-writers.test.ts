@@ -162,16 +162,18 @@ it(
     isOver = true;
     const seconds = (performance.now() - startedMs) / 1000;
 
+    const lost: string[] = [];
     const seen = new Set<string>();
     let stored = 0;
     for (const id of sessionIds) {
       const log = await readLog(store, id);
       for (const [seq, text] of acknowledgements.bySession.get(id) ?? []) {
-        if (log.get(seq) !== text) expect.fail(`${id} lost ${text}, acknowledged as ${seq}`);
+        if (log.get(seq) !== text) lost.push(`${text} of ${id}, acknowledged as ${seq}`);
       }
       for (const text of log.values()) seen.add(text);
       stored += log.size;
     }
+    expect(lost).toEqual([]);
     // No event stands twice. More may be stored than was acknowledged: the killed writer's last.
     expect(seen.size).toBe(stored);
     expect(stored).toBeGreaterThanOrEqual(acknowledgements.count);
