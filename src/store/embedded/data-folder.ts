@@ -76,7 +76,7 @@ export function describeFolderError(root: string, thrown: unknown): StintError {
  */
 export function prepareDataFolder(path: string): DataFolder {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeFolder(path);
     const folder = describeDataFolder(realpathSync(path));
     accessSync(folder.root, constants.R_OK | constants.W_OK | constants.X_OK);
     mkdirSync(join(folder.root, "log"), { recursive: true, mode: 0o700 });
@@ -84,6 +84,16 @@ export function prepareDataFolder(path: string): DataFolder {
     return folder;
   } catch (error) {
     throw describeFolderError(path, error);
+  }
+}
+
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    if (readErrno(error) !== "ENOENT") throw error;
+    // So Node calls a read-only file system, too, where it makes folders recursively.
+    mkdirSync(path, { mode: 0o700 });
   }
 }
 
