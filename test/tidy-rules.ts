@@ -51,7 +51,10 @@ export const TIME_AND_CHANCE: readonly { prefix: string; because: string }[] = [
   { prefix: "src/bin.ts", because: "composes" },
   { prefix: "src/testing.ts", because: "composes for tests" },
   { prefix: "src/store/embedded/", because: "starts, watches and ends a real Postgres" },
-  { prefix: "src/client/web-clock.ts", because: "is the clock of browsers; callers may replace it" },
+  {
+    prefix: "src/client/web-clock.ts",
+    because: "is the clock of browsers; callers may replace it",
+  },
   { prefix: "src/workspace/", because: "names real folders and waits for real processes to die" },
 ];
 
