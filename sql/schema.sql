@@ -27,6 +27,7 @@ create table public.coding_sessions (
   workspace jsonb default '{"mode": "copy"}'::jsonb not null,
   workspace_path text,
   workspace_host text,
+  snapshot_id text,
   in_place_path text,
   recovery text default 'restore'::text not null,
   limits jsonb default '{}'::jsonb not null,
@@ -130,6 +131,8 @@ create table stint.tool_calls (
   model_call_id text not null,
   tool text not null,
   input jsonb not null,
+  has_effect boolean default true not null,
+  snapshot_id text,
   status text default 'open'::text not null,
   result jsonb,
   is_error boolean default false not null,
@@ -402,10 +405,11 @@ begin
   part := p_part -> 'openCall';
   if part is not null then
     insert into stint.tool_calls (id, session_id, iteration, ordinal, epoch, model_call_id, tool,
-      input, deadline_at)
+      input, has_effect, deadline_at)
     values ((part ->> 'callId')::uuid, p_session, (part ->> 'iteration')::integer,
       (part ->> 'ordinal')::integer, p_epoch, part ->> 'modelCallId', part ->> 'tool',
-      part -> 'input', now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+      part -> 'input', coalesce((part ->> 'hasEffect')::boolean, true), now() + (part ->> 'timeoutMs')::bigint
+    * interval '1 millisecond');
   end if;
 
   part := p_part -> 'closeCall';
@@ -420,6 +424,14 @@ begin
     end if;
     update stint.attempts set progress = true
     where session_id = p_session and epoch = p_epoch and not progress;
+  end if;
+
+  part := p_part -> 'snapshot';
+  if part is not null then
+    update public.coding_sessions set snapshot_id = part ->> 'id' where id = p_session;
+    update stint.tool_calls set snapshot_id = part ->> 'id'
+    where session_id = p_session
+      and id in (select value::uuid from jsonb_array_elements_text(part -> 'calls'));
   end if;
 
   part := p_part -> 'rawMessages';
@@ -469,6 +481,9 @@ begin
   if session.status = 'active' then
     perform stint.request_control(p_session, 'cancel');
     return session;
+  end if;
+  if stint.is_terminal(session.status) then
+    raise exception 'session % is % already', p_session, session.status using errcode = 'ST002';
   end if;
   return stint.force_transition(p_session, target, 'cancelled', 'the session was cancelled');
 end $function$;
@@ -919,7 +934,15 @@ CREATE OR REPLACE FUNCTION stint.send_message(p_session uuid, p_id uuid, p_user 
 AS $function$
 declare
   session public.coding_sessions := stint.lock_session(p_session);
+  sent_text text;
 begin
+  select body into sent_text from stint.inbox where id = p_id;
+  if found then
+    if sent_text <> p_text then
+      raise exception 'the key was used for another message' using errcode = 'ST010';
+    end if;
+    return session;
+  end if;
   if stint.is_terminal(session.status) then
     raise exception 'session % is %: it takes no messages', p_session, session.status
       using errcode = 'ST002';
@@ -930,8 +953,7 @@ begin
       using errcode = 'ST008';
   end if;
   insert into stint.inbox (id, session_id, kind, body, user_id)
-  values (p_id, p_session, 'message', p_text, p_user)
-  on conflict (id) do nothing;
+  values (p_id, p_session, 'message', p_text, p_user);
   if session.status = 'paused' and session.waiting_for = 'input' then
     update public.coding_sessions set resume_at = now() where id = p_session returning * into session;
   end if;

@@ -38,6 +38,8 @@ create table public.coding_sessions (
   workspace_path text,
   -- Where the files of the session are; only a worker with the same value can go on with them.
   workspace_host text,
+  -- The stored state of the workspace that the log has reached; what a resumed attempt starts from.
+  snapshot_id text,
   in_place_path text,
   recovery text not null default 'restore' check (recovery in ('restore', 'adopt')),
   limits jsonb not null default '{}',
@@ -155,6 +157,10 @@ create table stint.tool_calls (
   model_call_id text not null,
   tool text not null,
   input jsonb not null,
+  -- False for calls that only look: no snapshot follows them.
+  has_effect boolean not null default true,
+  -- The snapshot that holds what the call did; null until there is one.
+  snapshot_id text,
   status text not null default 'open' check (status in ('open', 'finished', 'interrupted', 'unknown')),
   result jsonb,
   is_error boolean not null default false,

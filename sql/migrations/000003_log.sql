@@ -90,10 +90,10 @@ begin
   part := p_part -> 'openCall';
   if part is not null then
     insert into stint.tool_calls (id, session_id, iteration, ordinal, epoch, model_call_id, tool,
-      input, deadline_at)
+      input, has_effect, deadline_at)
     values ((part ->> 'callId')::uuid, p_session, (part ->> 'iteration')::integer,
       (part ->> 'ordinal')::integer, p_epoch, part ->> 'modelCallId', part ->> 'tool',
-      part -> 'input', now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+      part -> 'input', coalesce((part ->> 'hasEffect')::boolean, true), now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
   end if;
 
   part := p_part -> 'closeCall';
@@ -108,6 +108,14 @@ begin
     end if;
     update stint.attempts set progress = true
     where session_id = p_session and epoch = p_epoch and not progress;
+  end if;
+
+  part := p_part -> 'snapshot';
+  if part is not null then
+    update public.coding_sessions set snapshot_id = part ->> 'id' where id = p_session;
+    update stint.tool_calls set snapshot_id = part ->> 'id'
+    where session_id = p_session
+      and id in (select value::uuid from jsonb_array_elements_text(part -> 'calls'));
   end if;
 
   part := p_part -> 'rawMessages';

@@ -233,18 +233,30 @@ begin
     perform stint.request_control(p_session, 'cancel');
     return session;
   end if;
+  if stint.is_terminal(session.status) then
+    raise exception 'session % is % already', p_session, session.status using errcode = 'ST002';
+  end if;
   return stint.force_transition(p_session, target, 'cancelled', 'the session was cancelled');
 end $$;
 
 -- Puts a message into the inbox; one that waits for input is taken up again. The row lock keeps it
--- from being accepted by a session that is just ending.
+-- from being accepted by a session that is just ending. A message that was sent before changes
+-- nothing, not even of a session that has ended since.
 create function stint.send_message(
   p_session uuid, p_id uuid, p_user uuid, p_text text, p_items_max integer
 ) returns public.coding_sessions
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
   session public.coding_sessions := stint.lock_session(p_session);
+  sent_text text;
 begin
+  select body into sent_text from stint.inbox where id = p_id;
+  if found then
+    if sent_text <> p_text then
+      raise exception 'the key was used for another message' using errcode = 'ST010';
+    end if;
+    return session;
+  end if;
   if stint.is_terminal(session.status) then
     raise exception 'session % is %: it takes no messages', p_session, session.status
       using errcode = 'ST002';
@@ -255,8 +267,7 @@ begin
       using errcode = 'ST008';
   end if;
   insert into stint.inbox (id, session_id, kind, body, user_id)
-  values (p_id, p_session, 'message', p_text, p_user)
-  on conflict (id) do nothing;
+  values (p_id, p_session, 'message', p_text, p_user);
   if session.status = 'paused' and session.waiting_for = 'input' then
     update public.coding_sessions set resume_at = now() where id = p_session returning * into session;
   end if;

@@ -9,7 +9,7 @@ import type { Json, JsonObject } from "./json.ts";
 import type { Logger } from "./log.ts";
 import type { ModelBinding } from "./model.ts";
 import type { Reason } from "./state.ts";
-import type { WorkspaceFiles } from "./workspace.ts";
+import type { SnapshotId, WorkspaceFiles } from "./workspace.ts";
 
 /** A program to run in the custody of an attempt; no shell stands between. */
 export interface SpawnSpec {
@@ -64,6 +64,8 @@ export interface CallIntent {
   readonly modelCallId: string;
   readonly tool: string;
   readonly input: JsonObject;
+  /** False when the call only looks: it may be repeated, and no snapshot follows it. @default true */
+  readonly hasEffect?: boolean;
   /** The call's own time limit; while it runs within it, the session is not idle. */
   readonly timeoutMs: number;
 }
@@ -87,6 +89,9 @@ export interface CallOutcome {
 /** A call as the ledger holds it. */
 export interface LedgerCall extends CallIntent {
   readonly callId: CallId;
+  readonly hasEffect: boolean;
+  /** The snapshot that holds what the call did; null until there is one. */
+  readonly snapshotId: SnapshotId | null;
   readonly status: CallStatus;
   readonly epoch: number;
   readonly result: Json;
@@ -117,6 +122,8 @@ export interface Checkpoint {
   readonly calls: readonly LedgerCall[];
   /** The agent's own session id, where it has one. */
   readonly agentSessionId: string | null;
+  /** The state of the workspace that the log has reached; null before the first attempt. */
+  readonly snapshotId: SnapshotId | null;
   /** Messages that were logged but given to no model step. */
   readonly undelivered: readonly InboxMessage[];
 }
@@ -140,6 +147,15 @@ export interface Commit {
   readonly agentSessionId?: string;
   /** Messages of the adapter's protocol as they came, kept beside the events. */
   readonly rawMessages?: readonly Json[];
+}
+
+/** What was done to the workspace before a resumed attempt, for the agent to be told. */
+export interface RecoveryFacts {
+  /**
+   * `restored`: it is as it was before the calls that were cut off, whatever they had done to it.
+   * `kept`: it is as they left it.
+   */
+  readonly workspace: "restored" | "kept";
 }
 
 /** Limits an adapter keeps to. */
@@ -175,6 +191,8 @@ export interface AttemptContext {
   readonly model: ModelBinding;
   readonly files: WorkspaceFiles;
   readonly resumeFrom: Checkpoint | null;
+  /** Set when an earlier attempt was cut off in a call. */
+  readonly recovery: RecoveryFacts | null;
   /** The only way to a process. */
   spawn(spec: SpawnSpec): Promise<CustodyProcess>;
   /** One atomic, durable write. Resolves with the last seq. @throws {stale_epoch} when fenced. */

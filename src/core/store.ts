@@ -2,11 +2,12 @@
  * The port to the database: the vocabulary of everything that Stint keeps. One implementation
  * speaks to Postgres; the rules that must hold whoever asks live there, in statements and triggers.
  */
-import type { CallIntent, CallOutcome, Checkpoint, Commit } from "./attempt.ts";
+import type { CallId, CallIntent, CallOutcome, Checkpoint, Commit } from "./attempt.ts";
 import type { NewEvent, SessionEvent, SessionEventType } from "./event.ts";
 import type { Script } from "./script.ts";
 import type { NewSession, SessionSnapshot } from "./session.ts";
 import type { Reason, SessionState, WaitingFor } from "./state.ts";
+import type { SnapshotId } from "./workspace.ts";
 
 /**
  * Who reads. With a viewer, row-level security of the database decides what exists; without one
@@ -47,6 +48,8 @@ export interface OwnerCommit extends Commit {
   /** Inbox items taken; refused as a whole when one was taken before. */
   readonly inboxConsumed?: readonly string[];
   readonly workspacePath?: string;
+  /** A durable state of the workspace, and the calls that had ended when it was taken. */
+  readonly snapshot?: { readonly id: SnapshotId; readonly calls: readonly CallId[] };
   readonly transition?: OwnerTransition;
 }
 
@@ -180,6 +183,14 @@ export interface Store {
     session: NewSession,
     idempotency?: { readonly key: string; readonly requestHash: string },
   ): Promise<{ readonly session: SessionSnapshot; readonly isReplay: boolean }>;
+  /**
+   * The session that a call with this key has created; null when there was none.
+   * @throws {idempotency_key_reused} when that call had another body.
+   */
+  findRepeated(
+    userId: string,
+    idempotency: { readonly key: string; readonly requestHash: string },
+  ): Promise<SessionSnapshot | null>;
   getSession(id: string, viewer?: Viewer): Promise<SessionSnapshot | null>;
   listSessions(query: SessionQuery, viewer?: Viewer): Promise<Page<SessionSnapshot>>;
   getScript(id: string): Promise<Script | null>;
@@ -198,7 +209,11 @@ export interface Store {
   resumeSession(id: string): Promise<SessionSnapshot>;
   /** Ends a session; one that runs through the inbox. @throws {session_terminal} */
   cancelSession(id: string): Promise<SessionSnapshot>;
-  /** Puts a message into the inbox. @throws {session_terminal} {inbox_full} */
+  /**
+   * Puts a message into the inbox. One whose id is there already changes nothing, whatever became
+   * of the session. @throws {session_terminal} {inbox_full}
+   * @throws {idempotency_key_reused} when that id has another text.
+   */
   sendMessage(message: {
     readonly id: string;
     readonly sessionId: string;

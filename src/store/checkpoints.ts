@@ -6,19 +6,23 @@ import { decodeOpaque } from "./opaque-json.ts";
 /** Reads all that a resumed attempt starts from. Empty for a session that has done nothing. */
 export async function selectCheckpoint(client: Queryable, sessionId: string): Promise<Checkpoint> {
   return {
-    agentSessionId: await selectAgentSession(client, sessionId),
+    ...(await selectPlaces(client, sessionId)),
     steps: await selectSteps(client, sessionId),
     calls: await selectCalls(client, sessionId),
     undelivered: await selectUndelivered(client, sessionId),
   };
 }
 
-async function selectAgentSession(client: Queryable, sessionId: string): Promise<string | null> {
-  const { rows } = await client.query<{ id: string | null }>(
-    "select agent_session_id as id from public.coding_sessions where id = $1",
+async function selectPlaces(
+  client: Queryable,
+  sessionId: string,
+): Promise<Pick<Checkpoint, "agentSessionId" | "snapshotId">> {
+  const { rows } = await client.query<Pick<Checkpoint, "agentSessionId" | "snapshotId">>(
+    `select agent_session_id as "agentSessionId", snapshot_id as "snapshotId"
+     from public.coding_sessions where id = $1`,
     [sessionId],
   );
-  return rows[0]?.id ?? null;
+  return rows[0] ?? { agentSessionId: null, snapshotId: null };
 }
 
 async function selectSteps(client: Queryable, sessionId: string): Promise<StepRecord[]> {
@@ -39,7 +43,7 @@ async function selectCalls(client: Queryable, sessionId: string): Promise<Ledger
   const { rows } = await client.query<LedgerCall>(
     `select id as "callId", iteration, ordinal, epoch, model_call_id as "modelCallId", tool, input,
        (extract(epoch from deadline_at - opened_at) * 1000)::bigint as "timeoutMs", status, result,
-       is_error as "isError"
+       is_error as "isError", has_effect as "hasEffect", snapshot_id as "snapshotId"
      from stint.tool_calls where session_id = $1 order by iteration, ordinal`,
     [sessionId],
   );

@@ -9,6 +9,7 @@ import type { PartFields } from "./slot.ts";
 export function toPartFields(commit: OwnerCommit): PartFields {
   const fields = {
     workspacePath: commit.workspacePath,
+    snapshot: commit.snapshot,
     agentSessionId: commit.agentSessionId,
     inboxConsumed: commit.inboxConsumed?.length ? commit.inboxConsumed : undefined,
     beginStep: commit.beginStep && {

@@ -152,6 +152,13 @@ class PostgresStore implements Store {
     return created;
   }
 
+  findRepeated(
+    userId: string,
+    idempotency: { readonly key: string; readonly requestHash: string },
+  ): Promise<SessionSnapshot | null> {
+    return this.#pool.read((client) => sessions.selectRepeated(client, userId, idempotency));
+  }
+
   getSession(id: string, viewer?: Viewer): Promise<SessionSnapshot | null> {
     return this.#read(viewer, (client) => sessions.selectSession(client, id));
   }

@@ -1,3 +1,4 @@
+import { StintError } from "../core/error.ts";
 import { formatListCursor, parseListCursor } from "../core/cursor.ts";
 import type { Script } from "../core/script.ts";
 import type { NewSession, SessionSnapshot } from "../core/session.ts";
@@ -26,6 +27,23 @@ export async function insertSession(
   ]);
   const row = onlyRow(rows);
   return { session: toSnapshot(row), isReplay: row.is_replay };
+}
+
+export async function selectRepeated(
+  client: Queryable,
+  userId: string,
+  { key, requestHash }: { readonly key: string; readonly requestHash: string },
+): Promise<SessionSnapshot | null> {
+  const { rows } = await client.query<SessionRow & { request_hash: string }>(
+    `select ${sessionColumns("s.")}, k.request_hash
+     from stint.idempotency_keys k join public.coding_sessions s on s.id = k.session_id
+     where k.user_id = $1 and k.key = $2`,
+    [userId, key],
+  );
+  const row = rows[0];
+  if (row === undefined) return null;
+  if (row.request_hash === requestHash) return toSnapshot(row);
+  throw new StintError("idempotency_key_reused", `the key ${key} was used for another request`);
 }
 
 export async function selectSession(

@@ -1,6 +1,9 @@
 import {
   AttemptStopped,
   type AgentAdapter,
+  type CallId,
+  type Checkpoint,
+  type RecoveryFacts,
   type StopRequest,
   type TurnResult,
 } from "../core/attempt.ts";
@@ -10,6 +13,7 @@ import type { Logger } from "../core/log.ts";
 import type { ModelBinding } from "../core/model.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { Store } from "../core/store.ts";
+import type { SnapshotId } from "../core/workspace.ts";
 import { WorkerAttemptContext } from "./attempt-context.ts";
 import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
 import { readControlRequest } from "./control-requests.ts";
@@ -17,6 +21,7 @@ import { isDatabaseAway, readPatiently } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
 import type { SessionFailure, SessionLifecycleManager } from "./session-lifecycle-manager.ts";
 import { describeUnreported } from "./workspace-changes.ts";
+import { recoverWorkspace } from "./workspace-recovery.ts";
 
 /** What an AgentRunner works with. */
 export interface AgentRunnerOptions {
@@ -179,12 +184,28 @@ export class AgentRunner {
       const resumeFrom = isFirstTurn
         ? null
         : await readPatiently(clock, hold.signal, () => store.readCheckpoint(hold.sessionId));
+      const recovery = await this.#recoverWorkspace(hold, workspace, resumeFrom);
       hold.signal.throwIfAborted();
-      const options = { lifecycle, store, hold, workspace, model, resumeFrom, clock, log: logger };
-      return await agent.run(new WorkerAttemptContext(options));
+      const access = { lifecycle, store, hold, workspace, model };
+      const context = { ...access, resumeFrom, recovery, clock, log: logger };
+      return await runAgent(agent, new WorkerAttemptContext(context));
     } catch (thrown) {
       return explainEnd(hold, thrown);
     }
+  }
+
+  async #recoverWorkspace(
+    hold: SessionHold,
+    workspace: AttemptWorkspace,
+    checkpoint: Checkpoint | null,
+  ): Promise<RecoveryFacts | null> {
+    const commitSnapshot = (id: SnapshotId, calls: readonly CallId[]): Promise<number> =>
+      this.#options.lifecycle.commit(hold, { snapshot: { id, calls } });
+    if (checkpoint === null) {
+      await commitSnapshot(workspace.base, []);
+      return null;
+    }
+    return recoverWorkspace({ session: hold.session, workspace, checkpoint, commitSnapshot });
   }
 
   /** The agent and its model, or why there is none. */
@@ -334,6 +355,15 @@ export class AgentRunner {
 }
 
 /** What an agent's rejection means. @throws what is no fault of the agent: it is tried again. */
+/** Runs the agent; however it ends, what it did last is stored. */
+async function runAgent(agent: AgentAdapter, context: WorkerAttemptContext): Promise<TurnResult> {
+  try {
+    return await agent.run(context);
+  } finally {
+    await context.settleSnapshots();
+  }
+}
+
 function explainEnd(hold: SessionHold, thrown: unknown): Ending {
   if (hold.stopRequest) return hold.stopRequest;
   if (thrown instanceof AttemptStopped) return thrown.request;

@@ -8,6 +8,7 @@ import type {
   Commit,
   CustodyProcess,
   InboxMessage,
+  RecoveryFacts,
   SpawnSpec,
 } from "../core/attempt.ts";
 import type { Clock } from "../core/clock.ts";
@@ -19,6 +20,7 @@ import type { WorkspaceFiles } from "../core/workspace.ts";
 import type { AttemptWorkspace } from "./attempt-workspace.ts";
 import { readPatiently } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
+import { SnapshotTrail } from "./snapshot-trail.ts";
 import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
 
 /** Characters of messages taken at once. */
@@ -32,6 +34,7 @@ export interface AttemptContextOptions {
   readonly workspace: AttemptWorkspace;
   readonly model: ModelBinding;
   readonly resumeFrom: Checkpoint | null;
+  readonly recovery: RecoveryFacts | null;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -52,6 +55,9 @@ export class WorkerAttemptContext implements AttemptContext {
   readonly model: ModelBinding;
   readonly files: WorkspaceFiles;
   readonly resumeFrom: Checkpoint | null;
+  readonly recovery: RecoveryFacts | null;
+  readonly #readOnlyCalls = new Set<CallId>();
+  readonly #snapshots: SnapshotTrail;
   readonly #options: AttemptContextOptions;
 
   constructor(options: AttemptContextOptions) {
@@ -66,6 +72,11 @@ export class WorkerAttemptContext implements AttemptContext {
     this.files = refuseLateWrites(workspace.files, hold.signal);
     this.model = options.model;
     this.resumeFrom = options.resumeFrom;
+    this.recovery = options.recovery;
+    this.#snapshots = new SnapshotTrail({
+      take: () => workspace.takeSnapshot(),
+      commit: (snapshot) => options.lifecycle.commit(hold, { snapshot }),
+    });
     this.clock = options.clock;
     this.log = options.log;
   }
@@ -84,11 +95,13 @@ export class WorkerAttemptContext implements AttemptContext {
   }
 
   async openCall(intent: CallIntent): Promise<CallId> {
-    // Nothing begins once the agent was told to stop.
+    // Nothing acts before what came before it is stored, or once the agent was told to stop.
+    if (intent.hasEffect !== false) await this.#snapshots.settle();
     this.signal.throwIfAborted();
     const callId = this.clock.newId();
     const { lifecycle, hold } = this.#options;
     await lifecycle.commit(hold, { openCall: { ...intent, callId } });
+    if (intent.hasEffect === false) this.#readOnlyCalls.add(callId);
     return callId;
   }
 
@@ -96,6 +109,13 @@ export class WorkerAttemptContext implements AttemptContext {
     const { events, ...rest } = outcome;
     const { lifecycle, hold } = this.#options;
     await lifecycle.commit(hold, { events, closeCall: { ...rest, callId } });
+    // Stored while the model thinks; the next call with an effect waits for it.
+    if (!this.#readOnlyCalls.delete(callId)) this.#snapshots.add(callId);
+  }
+
+  /** Resolves when the state after the last call is stored. Rejects when it could not be. */
+  settleSnapshots(): Promise<void> {
+    return this.#snapshots.settle();
   }
 
   async takeMessages(): Promise<readonly InboxMessage[]> {

@@ -1,6 +1,6 @@
 import type { CustodyLevel, CustodyProcess, SpawnSpec } from "../core/attempt.ts";
 import type { SessionSnapshot } from "../core/session.ts";
-import type { FileDiff, WorkspaceFiles } from "../core/workspace.ts";
+import type { FileDiff, SnapshotId, WorkspaceFiles } from "../core/workspace.ts";
 
 /** The files and processes of one attempt. */
 export interface AttemptWorkspace {
@@ -9,6 +9,12 @@ export interface AttemptWorkspace {
   readonly custodyLevel: CustodyLevel;
   readonly files: WorkspaceFiles;
   spawn(spec: SpawnSpec): Promise<CustodyProcess>;
+  /** The state before the agent did anything. */
+  readonly base: SnapshotId;
+  /** Stores the present state; the id is good only when it is durable. */
+  takeSnapshot(): Promise<SnapshotId>;
+  /** Goes back to a stored state; what is changed by it is stored first. */
+  restore(id: SnapshotId): Promise<void>;
   /** Stores the present state and says what differs from the start of the session. */
   readChanges(): Promise<readonly FileDiff[]>;
   /** Kills what still runs; resolves when nothing of the attempt is alive. Idempotent. */

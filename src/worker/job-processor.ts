@@ -121,11 +121,15 @@ export class JobProcessor implements Service {
     const { lifecycle, clock, shutdownGraceMs } = this.#options;
     this.#unwatch?.();
     lifecycle.shutdown();
-    // First the pass under way: it may still bring sessions, and the database may be away.
-    const ended = this.#loop.stop().then(() => Promise.all(this.#attempts.values()));
-    await waitWithin(clock, shutdownGraceMs, ended);
+    if (await waitWithin(clock, shutdownGraceMs, this.#settle())) return;
     for (const hold of this.#attempts.keys()) {
       lifecycle.loseSession(hold, "it did not stop in time");
     }
+  }
+
+  /** First the pass under way: it may still bring sessions. */
+  async #settle(): Promise<void> {
+    await this.#loop.stop();
+    while (this.#attempts.size > 0) await Promise.all(this.#attempts.values());
   }
 }

@@ -10,6 +10,8 @@ import { buildAgentEnvironment } from "../workspace/environment.ts";
 import { openWorkspaceFiles } from "../workspace/files.ts";
 import { openWorkspace, prepareWorkspace } from "../workspace/prepare.ts";
 import { probeCustody } from "../workspace/probe.ts";
+import { restoreSnapshot } from "../workspace/restore.ts";
+import { createSnapshot } from "../workspace/snapshot.ts";
 import { sweepEnvironment } from "../workspace/sweep.ts";
 import type { OpenAttemptWorkspace } from "./attempt-workspace.ts";
 import { readOrCreateFile } from "./create-once.ts";
@@ -78,6 +80,11 @@ export async function createLocalWorkspaces(
       custodyLevel: custody.level,
       files: openWorkspaceFiles(workspace.path),
       spawn: (spec) => custody.spawn(spec),
+      base: workspace.base,
+      takeSnapshot: () => createSnapshot(workspace),
+      async restore(id) {
+        await restoreSnapshot(workspace, id);
+      },
       async readChanges() {
         return (await diffWorkspace(workspace)).files;
       },

@@ -4,7 +4,7 @@ import { type Json, type JsonObject, truncateText } from "../../core/json.ts";
 import { type AnswerCall, cleanText } from "./answer.ts";
 import { bashTool, endCommand } from "./bash-tool.ts";
 import { isLost } from "./command.ts";
-import { type CallResult, INTERRUPTED_TEXT } from "./conversation.ts";
+import { type CallResult, explainInterruption, INTERRUPTED_TEXT } from "./conversation.ts";
 import { type PreparedCall, ToolFailure, type ToolOutcome } from "./tool.ts";
 import { prepareCall } from "./toolbox.ts";
 
@@ -37,7 +37,8 @@ export async function settleCall(
   const prepared = tryPrepare(pending.call);
   const mayActTwice = prepared instanceof ToolFailure || prepared.isReadOnly;
   if (pending.record !== null && !mayActTwice) {
-    const outcome = { result: INTERRUPTED_TEXT, isError: true, isInterrupted: true };
+    const result = explainInterruption(context.recovery);
+    const outcome = { result, isError: true, isInterrupted: true };
     return close(context, pending, pending.record.callId, outcome);
   }
   const callId = pending.record?.callId ?? (await openCall(context, pending, prepared));
@@ -65,7 +66,10 @@ function openCall(
     prepared instanceof ToolFailure ? context.limits.commandTimeoutMs : prepared.timeoutOf(context);
   const tool = cleanText(call.name).slice(0, NAME_CHARS_MAX);
   const modelCallId = cleanText(call.id).slice(0, NAME_CHARS_MAX);
-  return context.openCall({ iteration, ordinal, modelCallId, tool, input: call.input, timeoutMs });
+  const hasEffect = !(prepared instanceof ToolFailure || prepared.isReadOnly);
+  const input = call.input;
+  const intent = { iteration, ordinal, modelCallId, tool, input, hasEffect, timeoutMs };
+  return context.openCall(intent);
 }
 
 async function perform(

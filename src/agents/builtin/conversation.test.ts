@@ -23,6 +23,8 @@ const record = (ordinal: number, status: CallStatus, result: Json): LedgerCall =
   tool: "bash",
   input: {},
   timeoutMs: 1,
+  hasEffect: true,
+  snapshotId: null,
   callId: `ledger-${ordinal}`,
   status,
   epoch: 1,
@@ -33,6 +35,7 @@ const checkpoint = (steps: StepRecord[], calls: LedgerCall[] = []): Checkpoint =
   steps,
   calls,
   agentSessionId: null,
+  snapshotId: null,
   undelivered: [],
 });
 

@@ -115,6 +115,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
     },
     files: noteWrites(openWorkspaceFiles(options.workspace), store),
     resumeFrom: epoch === 1 && store.steps.length === 0 ? null : store.checkpoint(),
+    recovery: null,
     async spawn(spec) {
       if (isDead) return never;
       const process = spawnPlain(spec, options.workspace, clock);

@@ -106,6 +106,7 @@ export class MemoryStore {
       steps: this.steps,
       calls: this.calls,
       agentSessionId: null,
+      snapshotId: null,
       undelivered: waiting.map(({ id, text }) => ({ id, text, possibleDuplicate: false })),
     });
   }
@@ -153,6 +154,8 @@ export class MemoryStore {
     const input = store(intent.input) as JsonObject;
     this.calls.push({
       ...intent,
+      hasEffect: intent.hasEffect ?? true,
+      snapshotId: null,
       input,
       callId,
       status: "open",

@@ -1,0 +1,54 @@
+import type { CallId } from "../core/attempt.ts";
+import type { SnapshotId } from "../core/workspace.ts";
+
+/** How states are stored and written down. */
+export interface SnapshotTrailOptions {
+  /** Stores the present state; durable when it resolves. */
+  readonly take: () => Promise<SnapshotId>;
+  readonly commit: (snapshot: {
+    readonly id: SnapshotId;
+    readonly calls: readonly CallId[];
+  }) => Promise<unknown>;
+}
+
+/**
+ * Stores the workspace after each call with an effect, one state after the other: objects first,
+ * then their id with the calls that had ended before. Several calls that end while one state is
+ * being stored share the next.
+ */
+export class SnapshotTrail {
+  readonly #options: SnapshotTrailOptions;
+  #waiting: CallId[] = [];
+  #storing: Promise<void> | null = null;
+  #failure: { readonly error: unknown } | null = null;
+
+  constructor(options: SnapshotTrailOptions) {
+    this.#options = options;
+  }
+
+  /** A call has ended: its effect is to be stored. Never throws; `settle` tells of a failure. */
+  add(callId: CallId): void {
+    this.#waiting.push(callId);
+    this.#storing ??= this.#store();
+  }
+
+  /** Resolves when all that was added is stored. @throws what storing failed with, ever after. */
+  async settle(): Promise<void> {
+    await this.#storing;
+    if (this.#failure) throw this.#failure.error;
+  }
+
+  async #store(): Promise<void> {
+    try {
+      while (this.#waiting.length > 0) {
+        const calls = this.#waiting;
+        this.#waiting = [];
+        await this.#options.commit({ id: await this.#options.take(), calls });
+      }
+    } catch (error) {
+      this.#failure = { error };
+    } finally {
+      this.#storing = null;
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import { expect, test } from "vitest";
+import type { CallStatus, Checkpoint, LedgerCall } from "../core/attempt.ts";
+import { recoverWorkspace } from "./workspace-recovery.ts";
+
+const call = (
+  callId: string,
+  status: CallStatus,
+  snapshotId: string | null,
+  hasEffect = true,
+): LedgerCall => ({
+  ...{ callId, status, snapshotId, hasEffect, iteration: 1, ordinal: 0, modelCallId: "m" },
+  ...{ tool: "bash", input: {}, timeoutMs: 1, epoch: 1, result: null, isError: false },
+});
+
+async function recover(
+  calls: LedgerCall[],
+  options: {
+    last?: string | null;
+    recovery?: "restore" | "adopt";
+    mode?: "copy" | "in-place";
+  } = {},
+) {
+  const { last = "last", recovery = "restore", mode = "copy" } = options;
+  const done: string[] = [];
+  const checkpoint: Checkpoint = {
+    ...{ steps: [], calls, agentSessionId: null, undelivered: [], snapshotId: last },
+  };
+  const facts = await recoverWorkspace({
+    session: { recovery, workspace: { mode, path: "/tree" } },
+    workspace: {
+      base: "base",
+      takeSnapshot: () => Promise.resolve("now"),
+      restore: (id) => {
+        done.push(`restore ${id}`);
+        return Promise.resolve();
+      },
+    },
+    checkpoint,
+    commitSnapshot: (id, ids) => {
+      done.push(`commit ${id} [${ids.join(" ")}]`);
+      return Promise.resolve();
+    },
+  });
+  return { facts, done };
+}
+
+test("a call that was cut off is undone: the last stored state comes back", async () => {
+  const calls = [call("a", "finished", "last"), call("b", "open", null)];
+  const { facts, done } = await recover(calls);
+  expect(facts).toEqual({ workspace: "restored" });
+  expect(done).toEqual(["restore last"]);
+});
+
+test("where only the snapshot of an ended call is missing, its effect is stored now", async () => {
+  const calls = [call("a", "finished", "last"), call("b", "interrupted", null)];
+  const { facts, done } = await recover(calls);
+  expect(facts).toBeNull();
+  expect(done).toEqual(["commit now [b]"]);
+});
+
+test("what changed outside of any call goes back to the last stored state", async () => {
+  const { facts, done } = await recover([call("a", "finished", "last")]);
+  expect(facts).toBeNull();
+  expect(done).toEqual(["restore last"]);
+});
+
+test("a call that only looks neither needs a snapshot nor a restore", async () => {
+  const calls = [call("a", "finished", "last"), call("look", "open", null, false)];
+  const { facts } = await recover(calls);
+  expect(facts).toBeNull();
+});
+
+test("a session cut off before its first stored state goes back to its beginning", async () => {
+  const { done } = await recover([call("a", "open", null)], { last: null });
+  expect(done).toEqual(["restore base", "commit base []"]);
+});
+
+test("in place, and where a session adopts, the files are taken as they are", async () => {
+  const calls = [call("a", "finished", null), call("b", "open", null)];
+  for (const options of [{ recovery: "adopt" }, { mode: "in-place" }] as const) {
+    const { facts, done } = await recover(calls, options);
+    expect(facts).toEqual({ workspace: "kept" });
+    expect(done).toEqual(["commit now [a]"]);
+  }
+});
