@@ -128,7 +128,11 @@ export class Output {
       this.#writeJson(event);
       return;
     }
-    this.#renderer ??= new EventRenderer({ style: this.style, color: this.hasColor });
+    this.#renderer ??= new EventRenderer({
+      style: this.style,
+      color: this.hasColor,
+      ...(this.columns === null ? {} : { columns: this.columns }),
+    });
     for (const line of this.#renderer.render(event)) this.#writeLine(line);
   }
 

@@ -13,7 +13,6 @@ const DIFF_LINES_MAX = 16;
 const OPEN_LINE_CHARS_MAX = 8_192;
 
 const CALLS_MAX = 256;
-const SUMMARY_WIDTH = 100;
 
 type Data = SessionEvent["data"];
 
@@ -22,6 +21,8 @@ export interface EventRendererOptions {
   readonly style: (style: Style, text: string) => string;
   /** Lets the colours of commands' output pass. */
   readonly color: boolean;
+  /** Columns to stay within where a line is a summary. @default 120 */
+  readonly columns?: number;
 }
 
 /**
@@ -31,6 +32,7 @@ export interface EventRendererOptions {
 export class EventRenderer {
   readonly #style: EventRendererOptions["style"];
   readonly #color: boolean;
+  readonly #summaryWidth: number;
   /** The unfinished line of each running command. */
   readonly #calls = new Map<string, string>();
   /** What the agent said last: its answer repeats it. */
@@ -40,15 +42,16 @@ export class EventRenderer {
   constructor(options: EventRendererOptions) {
     this.#style = options.style;
     this.#color = options.color;
+    this.#summaryWidth = Math.max(40, Math.min(100, (options.columns ?? 120) - 24));
   }
 
   render(event: SessionEvent): string[] {
+    const isRunning = this.#calls.has(String(event.data["callId"] ?? ""));
     const lines = this.#renderBody(event);
     const time = formatTime(event.createdAt);
     const gutter = " ".repeat(8);
     // More output of a command in the same second needs no time of its own.
-    const isMore =
-      event.type === "terminal" && time === this.#shownTime && !("command" in event.data);
+    const isMore = event.type === "terminal" && isRunning && time === this.#shownTime;
     if (lines.length > 0) this.#shownTime = time;
     const first = isMore ? gutter : this.#style("dim", time);
     return lines.map((line, index) => `${index === 0 ? first : gutter} ${line}`.trimEnd());
@@ -73,7 +76,7 @@ export class EventRenderer {
       case "tool":
         return [this.#renderTool(data)];
       default:
-        return [this.#style("dim", `${toSafeLine(type)} ${summarize(data)}`)];
+        return [this.#style("dim", `${toSafeLine(type)} ${summarize(data, this.#summaryWidth)}`)];
     }
   }
 
@@ -153,7 +156,7 @@ export class EventRenderer {
     if (lines.length === 0 || lines.length > DIFF_LINES_MAX) return [];
     const bar = this.#style("dim", "│");
     return lines.map((line) => {
-      const text = truncateLine(this.#safeLines(line)[0] ?? "", SUMMARY_WIDTH);
+      const text = truncateLine(this.#safeLines(line)[0] ?? "", this.#summaryWidth);
       return `${bar} ${this.#style(line.startsWith("+") ? "green" : "red", text)}`;
     });
   }
@@ -174,7 +177,7 @@ export class EventRenderer {
     const failed = data["isError"] === true || data["status"] === "interrupted";
     const mark = this.#style(failed ? "red" : "magenta", "◇");
     const status = failed ? `  ${lineOf(data, "status") || "failed"}` : "";
-    return `${mark} ${lineOf(data, "name")} ${this.#style("dim", summarize(data["input"]))}${status}`;
+    return `${mark} ${lineOf(data, "name")} ${this.#style("dim", summarize(data["input"], this.#summaryWidth))}${status}`;
   }
 
   #mark(style: Style, mark: string, text: string, textStyle?: Style): string[] {
@@ -220,10 +223,10 @@ function lineOf(data: Data, field: string): string {
   return value === undefined || value === null ? "" : toSafeLine(String(value)).slice(0, 4_096);
 }
 
-function summarize(value: unknown): string {
+function summarize(value: unknown, width: number): string {
   if (value === undefined) return "";
   const text = JSON.stringify(value).slice(0, 1_000);
-  return truncateLine(toSafeLine(text), SUMMARY_WIDTH);
+  return truncateLine(toSafeLine(text), width);
 }
 
 function formatTime(createdAt: string): string {

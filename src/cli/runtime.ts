@@ -8,7 +8,7 @@ import type { Store } from "../core/store.ts";
 import { createBuiltinAgent } from "../agents/builtin/agent.ts";
 import { createAgentRegistry } from "../agents/registry.ts";
 import { createServer } from "../server/app.ts";
-import type { ListeningServer } from "../server/listen.ts";
+import { DEFAULT_PORT, type ListeningServer } from "../server/listen.ts";
 import { createPrometheusMetrics } from "../server/prometheus.ts";
 import { connectStore } from "../store/postgres-store.ts";
 import type { ConnectionSource } from "../store/connect.ts";
@@ -243,7 +243,8 @@ async function startServer(
   const file = { url: listening.url, token, pid: process.pid };
   await writeServerFile(config.dataDir, file);
   running.add(() => removeServerFile(config.dataDir, file));
-  output.step("server", listening.url);
+  const isMoved = config.port === undefined && listening.port !== DEFAULT_PORT;
+  output.step("server", `${listening.url}${isMoved ? ` · port ${DEFAULT_PORT} is in use` : ""}`);
   return { ...listening, token };
 }
 
@@ -274,9 +275,8 @@ async function welcome(
 /** Which models can be called from here; the variables say where the keys would be. */
 function describeModels(env: Readonly<Record<string, string | undefined>>): string {
   const isSet = (name: string): boolean => (env[name] ?? "").trim() !== "";
-  const anthropic = isSet("ANTHROPIC_API_KEY") ? "✓" : "✕ (ANTHROPIC_API_KEY is not set)";
-  const openai =
-    isSet("OPENAI_API_KEY") || isSet("OPENAI_BASE_URL") ? "✓" : "✕ (OPENAI_API_KEY is not set)";
+  const anthropic = isSet("ANTHROPIC_API_KEY") ? "✓" : "✕ no ANTHROPIC_API_KEY";
+  const openai = isSet("OPENAI_API_KEY") || isSet("OPENAI_BASE_URL") ? "✓" : "✕ no OPENAI_API_KEY";
   return `scripted ✓ · anthropic ${anthropic} · openai ${openai}`;
 }
 

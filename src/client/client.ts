@@ -54,8 +54,16 @@ export interface SessionsApi {
   resume(id: string, options?: CallOptions): Promise<Session>;
   /** @throws {session_terminal} */
   cancel(id: string, options?: CallOptions): Promise<Session>;
-  /** Gives the agent a message, now or when it works again. @throws {session_terminal} {inbox_full} */
-  sendMessage(id: string, text: string, options?: CallOptions): Promise<Session>;
+  /**
+   * Gives the agent a message, now or when it works again. With a key, repeating the call sends
+   * nothing new. @throws {session_terminal} {inbox_full}
+   * @throws {idempotency_key_reused} for the same key with another text.
+   */
+  sendMessage(
+    id: string,
+    text: string,
+    options?: CallOptions & { readonly idempotencyKey?: string | undefined },
+  ): Promise<Session>;
   /** One page of the log. */
   events(id: string, query?: EventListQuery, options?: CallOptions): Promise<EventPage>;
   /** What the session changed in its workspace. @throws {workspace_gone} */
@@ -107,10 +115,12 @@ function createSessionsApi(transport: Transport): SessionsApi {
   const command = (id: string, verb: string, call?: CallOptions, body: unknown = {}) =>
     requestJson<Session>(transport, { ...post(`${pathOf(id)}/${verb}`, body), ...call });
   return {
-    create(request, { idempotencyKey, ...call } = {}) {
-      const headers = idempotencyKey === undefined ? {} : { "idempotency-key": idempotencyKey };
-      return requestJson(transport, { ...post("/v1/sessions", request), headers, ...call });
-    },
+    create: (request, { idempotencyKey, ...call } = {}) =>
+      requestJson(transport, {
+        ...post("/v1/sessions", request),
+        headers: toKeyHeader(idempotencyKey),
+        ...call,
+      }),
     get: (id, call) => get(transport, pathOf(id), call),
     list: ({ status, ...query } = {}, call) =>
       get(transport, "/v1/sessions", call, { ...query, status }),
@@ -118,10 +128,19 @@ function createSessionsApi(transport: Transport): SessionsApi {
     pause: (id, call) => command(id, "pause", call),
     resume: (id, call) => command(id, "resume", call),
     cancel: (id, call) => command(id, "cancel", call),
-    sendMessage: (id, text, call) => command(id, "messages", call, { text }),
+    sendMessage: (id, text, { idempotencyKey, ...call } = {}) =>
+      requestJson(transport, {
+        ...post(`${pathOf(id)}/messages`, { text }),
+        headers: toKeyHeader(idempotencyKey),
+        ...call,
+      }),
     events: (id, query, call) => get(transport, `${pathOf(id)}/events`, call, { ...query }),
     diff: (id, query, call) => get(transport, `${pathOf(id)}/diff`, call, { ...query }),
   };
+}
+
+function toKeyHeader(key: string | undefined): Record<string, string> {
+  return key === undefined ? {} : { "idempotency-key": key };
 }
 
 function pathOf(id: string): string {

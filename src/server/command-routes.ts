@@ -5,6 +5,7 @@ import type { ErrorCode } from "../core/error.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { Reason } from "../core/state.ts";
 import type { Store } from "../core/store.ts";
+import { deriveMessageId, idempotencyHeaders, readIdempotencyKey } from "./idempotency.ts";
 import { readBody } from "./request-body.ts";
 import { answerJson, type RouteTable } from "./route.ts";
 import { sessionSchema } from "./schema.ts";
@@ -103,8 +104,11 @@ function addMessages(routes: RouteTable, { store, clock }: CommandRouteOptions):
       access: "viewer",
       tag: "sessions",
       summary: "Sends a message to the agent of a session.",
+      description:
+        "With an Idempotency-Key, a repeated message is stored once, whatever became of the session meanwhile.",
       request: {
         ...byId,
+        headers: idempotencyHeaders,
         body: { required: true, content: { "application/json": { schema: messageSchema } } },
       },
       answers: { 202: answerJson("The session; the message is stored.", sessionSchema) },
@@ -115,13 +119,15 @@ function addMessages(routes: RouteTable, { store, clock }: CommandRouteOptions):
         "payload_too_large",
         "session_terminal",
         "inbox_full",
+        "idempotency_key_reused",
       ],
     },
     async (c, viewer) => {
+      const key = readIdempotencyKey(c);
       const session = await findRequested(c, store, viewer);
       const body = await readBody(c, messageSchema, MESSAGE_BYTES_MAX);
       const message = {
-        id: clock.newId(),
+        id: key === undefined ? clock.newId() : deriveMessageId(viewer.userId, session.id, key),
         sessionId: session.id,
         userId: viewer.userId,
         text: checkPrompt(body.text, "text"),

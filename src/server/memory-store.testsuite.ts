@@ -55,6 +55,15 @@ export class MemoryStore {
     return Promise.resolve({ session: this.#entry(session.id).session, isReplay: false });
   }
 
+  findRepeated(_userId: string, { key, requestHash }: { key: string; requestHash: string }) {
+    this.#check();
+    const known = this.keys.get(key);
+    if (known && known.hash !== requestHash) {
+      throw new StintError("idempotency_key_reused", "the key belongs to another request");
+    }
+    return Promise.resolve(known ? this.#entry(known.id).session : null);
+  }
+
   getSession(id: string, viewer?: Viewer): Promise<SessionSnapshot | null> {
     this.#check();
     const session = this.entries.get(id)?.session;

@@ -1,9 +1,11 @@
 /** The routes that create, show and list sessions and show their changes. */
 import { z } from "@hono/zod-openapi";
 import { StintError } from "../core/error.ts";
+import type { SessionSnapshot } from "../core/session.ts";
 import { SESSION_STATES, type SessionState } from "../core/state.ts";
 import type { SessionQuery, Store, Viewer } from "../core/store.ts";
 import type { WorkspaceReader } from "../core/workspace-reader.ts";
+import { idempotencyHeaders, readIdempotencyKey } from "./idempotency.ts";
 import { readBody } from "./request-body.ts";
 import { answerJson, type AppContext, type RouteTable } from "./route.ts";
 import { diffSchema, sessionListSchema, sessionSchema } from "./schema.ts";
@@ -17,7 +19,7 @@ import {
 } from "./session-creation.ts";
 import { findRequested, sessionIdParams } from "./session-id.ts";
 import { toSessionJson } from "./session-json.ts";
-import { checkInput, checkNames, invalidField } from "./validation.ts";
+import { checkInput, checkNames } from "./validation.ts";
 
 /** What the routes of sessions need. */
 export interface SessionRouteOptions extends SessionFactory {
@@ -62,7 +64,7 @@ function addCreation(routes: RouteTable, options: SessionRouteOptions): void {
       description:
         "With an Idempotency-Key, a repeated request answers the first session and the header Idempotency-Replayed.",
       request: {
-        headers: z.object({ "idempotency-key": z.string().min(1).max(255).optional() }),
+        headers: idempotencyHeaders,
         body: { required: true, content: { "application/json": { schema: sessionRequestSchema } } },
       },
       answers: { 201: answerJson("The pending session.", sessionSchema) },
@@ -93,18 +95,24 @@ async function createSession(
 ): Promise<Response> {
   const key = readIdempotencyKey(c);
   const body = await readBody(c, sessionBodySchema, SESSION_BYTES_MAX);
-  const session = await prepareSession(body, viewer, options);
   const idempotency = key === undefined ? undefined : { key, requestHash: hashRequest(body) };
-  const created = await options.store.createSession(session, idempotency);
+  const created =
+    (await findFirst(viewer, options.store, idempotency)) ??
+    (await options.store.createSession(await prepareSession(body, viewer, options), idempotency));
   if (created.isReplay) c.header("idempotency-replayed", "true");
   c.header("location", `/v1/sessions/${created.session.id}`);
   return c.json(toSessionJson(created.session), 201);
 }
 
-function readIdempotencyKey(c: AppContext): string | undefined {
-  const key = c.req.header("idempotency-key");
-  if (key === undefined || /^[\x21-\x7e]{1,255}$/.test(key)) return key;
-  throw invalidField("Idempotency-Key", "must have 1 to 255 visible ASCII characters");
+/** The first session of a key: what has vanished from the machine since then does not count. */
+async function findFirst(
+  viewer: Viewer,
+  store: Store,
+  idempotency: { readonly key: string; readonly requestHash: string } | undefined,
+): Promise<{ readonly session: SessionSnapshot; readonly isReplay: true } | null> {
+  if (idempotency === undefined) return null;
+  const session = await store.findRepeated(viewer.userId, idempotency);
+  return session && { session, isReplay: true };
 }
 
 function addReads(routes: RouteTable, { store }: SessionRouteOptions): void {

@@ -78,6 +78,22 @@ describe("creating a session", () => {
   });
 });
 
+describe("a repeated request", () => {
+  it("is recognised by its key, for this user and this body only", async () => {
+    const session = newSession();
+    const idempotency = { key: "repeated", requestHash: "hash" };
+    const find = (userId = session.userId, requestHash = "hash") =>
+      harness.store.findRepeated(userId, { key: "repeated", requestHash });
+    expect(await find()).toBeNull();
+    await harness.store.createSession(session, idempotency);
+    expect(await find()).toMatchObject({ id: session.id });
+    expect(await find(randomUUID())).toBeNull();
+    await expect(find(session.userId, "other")).rejects.toMatchObject({
+      code: "idempotency_key_reused",
+    });
+  });
+});
+
 describe("listing sessions", () => {
   it("gives each once, newest first, page by page", async () => {
     const ids: string[] = [];
@@ -129,6 +145,28 @@ describe("the inbox", () => {
       code: "message_taken",
     });
     expect(await harness.store.listInbox([owner.sessionId])).toEqual([]);
+  });
+
+  it("takes a message that was sent before as done, whatever became of the session", async () => {
+    const owner = await harness.startSession();
+    const id = randomUUID();
+    await send(owner.sessionId, "once", id);
+    await expect(send(owner.sessionId, "another", id)).rejects.toMatchObject({
+      code: "idempotency_key_reused",
+    });
+    await harness.commit(owner, { inboxConsumed: [id] });
+    await harness.commit(owner, {
+      transition: { to: "paused", reason: "awaiting_input", waitingFor: "input" },
+    });
+    await send(owner.sessionId, "once", id);
+    const waiting = await harness.store.getSession(owner.sessionId);
+    expect(waiting).toMatchObject({ status: "paused", resumeAt: null });
+    await harness.store.cancelSession(owner.sessionId);
+    await send(owner.sessionId, "once", id);
+    await expect(send(owner.sessionId, "more")).rejects.toMatchObject({ code: "session_terminal" });
+    await expect(harness.store.cancelSession(owner.sessionId)).rejects.toMatchObject({
+      code: "session_terminal",
+    });
   });
 
   it("gives what no model step carried to the next attempt, as a possible duplicate", async () => {

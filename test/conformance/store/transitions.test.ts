@@ -99,7 +99,7 @@ describe("the database refuses what the table does not allow", () => {
     async (from) => {
       const id = await harness.createInState(from);
       await expect(harness.store.cancelSession(id)).rejects.toMatchObject({
-        code: "illegal_transition",
+        code: "session_terminal",
       });
     },
   );
