@@ -519,6 +519,7 @@ describe("what agents and models say", () => {
     });
     expect(await harness.store.readCheckpoint(owner.sessionId)).toEqual({
       agentSessionId: null,
+      snapshotId: null,
       steps: [{ iteration: 1, inputs, response, usage }],
       calls: [
         {
@@ -529,6 +530,8 @@ describe("what agents and models say", () => {
           tool: "\ufffd",
           input,
           timeoutMs: 1_500,
+          hasEffect: true,
+          snapshotId: null,
           epoch: owner.epoch,
           status: "finished",
           result: "\u0000",
