@@ -93,7 +93,8 @@ begin
       input, has_effect, deadline_at)
     values ((part ->> 'callId')::uuid, p_session, (part ->> 'iteration')::integer,
       (part ->> 'ordinal')::integer, p_epoch, part ->> 'modelCallId', part ->> 'tool',
-      part -> 'input', coalesce((part ->> 'hasEffect')::boolean, true), now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+      part -> 'input', coalesce((part ->> 'hasEffect')::boolean, true),
+      now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
   end if;
 
   part := p_part -> 'closeCall';

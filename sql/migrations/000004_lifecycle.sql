@@ -286,8 +286,8 @@ create type stint.transition_notice as (
   session_id uuid, from_state text, to_state text, reason text, epoch bigint, last_seq bigint
 );
 
--- Pauses sessions that are ACTIVE without a live lease, or whose worker is proved dead. After a start of Postgres no lease is judged
--- for one lease duration: its worker may have been unable to renew it.
+-- Pauses sessions that are ACTIVE without a live lease, or whose worker is proved dead. After a start
+-- of Postgres no lease is judged for one lease duration: its worker may have been unable to renew it.
 create function stint.sweep_lost_leases(p_attempts_max integer) returns setof stint.transition_notice
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
