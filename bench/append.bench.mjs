@@ -1,6 +1,7 @@
-// Durable events per second: the group commit against one INSERT per event over a pool of 10, in
-// the same run on the same embedded Postgres, fsync on, with the whole schema (guard, row-level
-// security). Every producer awaits the acknowledgement of its event before it makes the next one.
+// Durable events per second: the group commit against one INSERT per event over a pool of 10, bare
+// and with the fence and the dense seq that the group commit keeps. All in the same run on the same
+// embedded Postgres, fsync on, with the whole schema (guard, row-level security). Every producer
+// awaits the acknowledgement of its event before it makes the next one.
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -149,6 +150,36 @@ function insertPerEvent(postgres, scenario) {
   };
 }
 
+/** One INSERT per event that keeps the promises of the log: fenced by the epoch, a dense seq. */
+function insertFenced(postgres, scenario) {
+  return async () => {
+    const store = await connectStore({ url: postgres.url, clock, logger: silentLogger });
+    const owners = await startSessions(store, scenario.sessions);
+    await store.close();
+    const pool = new Pool({ connectionString: postgres.url, max: POOL_SIZE });
+    const result = await measure(postgres.pid, scenario.producers, async (number, event) => {
+      const owner = owners[number % owners.length];
+      await pool.query({
+        name: "insert_fenced",
+        text: `with head as (
+            update coding_sessions set last_seq = last_seq + 1, last_activity_at = now()
+            where id = $1 and epoch = $2 and status = 'active' returning last_seq)
+          insert into session_events (id, session_id, seq, event_type, event_data)
+          select $3, $1, last_seq, $4, $5 from head`,
+        values: [
+          owner.sessionId,
+          owner.epoch,
+          randomUUID(),
+          event.type,
+          JSON.stringify(event.data),
+        ],
+      });
+    });
+    await pool.end();
+    return result;
+  };
+}
+
 const median = (results, key) =>
   percentile(
     results.map((result) => result[key]),
@@ -179,13 +210,17 @@ try {
     console.log(`\n${producers} producers, ${sessions} sessions; before: ${describeLoad()}`);
     const grouped = [];
     const single = [];
+    const fenced = [];
     for (let round = 0; round < ROUNDS; round++) {
       grouped.push(await groupCommit(postgres, scenario)());
       single.push(await insertPerEvent(postgres, scenario)());
+      fenced.push(await insertFenced(postgres, scenario)());
     }
-    const base = summarise("INSERT, pool of 10", single);
+    const base = summarise("INSERT, unfenced", single);
+    const kept = summarise("INSERT, same promises", fenced);
     const rate = summarise("group commit", grouped);
-    console.log(`ratio ${(rate / base).toFixed(1)}; after: ${describeLoad()}`);
+    const ratios = `${(rate / base).toFixed(1)} and ${(rate / kept).toFixed(1)}`;
+    console.log(`ratios ${ratios}; after: ${describeLoad()}`);
   }
 } finally {
   await embedded.release();
