@@ -177,7 +177,8 @@ export class EventRenderer {
     const failed = data["isError"] === true || data["status"] === "interrupted";
     const mark = this.#style(failed ? "red" : "magenta", "◇");
     const status = failed ? `  ${lineOf(data, "status") || "failed"}` : "";
-    return `${mark} ${lineOf(data, "name")} ${this.#style("dim", summarize(data["input"], this.#summaryWidth))}${status}`;
+    const input = this.#style("dim", summarize(data["input"], this.#summaryWidth));
+    return `${mark} ${lineOf(data, "name")} ${input}${status}`;
   }
 
   #mark(style: Style, mark: string, text: string, textStyle?: Style): string[] {

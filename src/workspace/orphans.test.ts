@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CustodyLevel } from "../core/attempt.ts";
 import { ATTEMPT_COOKIE } from "./environment.ts";
-import { probeCustody } from "./probe.ts";
+import { buildUnshareArgs, probeCustody } from "./probe.ts";
 import { listBearers, sweepAttempt } from "./sweep.ts";
 
 const FIXTURE = fileURLToPath(new URL("custody-worker.fixture.mjs", import.meta.url));
@@ -20,8 +20,15 @@ const NOBODY = 65_534;
 
 const probe = await probeCustody();
 const usable = new Set(probe.trials.filter((trial) => trial.usable).map((trial) => trial.level));
-const canUnshare = probe.setpriv !== null && probe.unshare !== null && usable.has(probe.level);
 const isRoot = process.geteuid?.() === 0;
+const canUnshare = tryUnshare(!isRoot);
+const canUnshareAsUser = tryUnshare(true);
+
+function tryUnshare(mapUser: boolean): boolean {
+  const { setpriv, unshare } = probe;
+  if (setpriv === null || unshare === null) return false;
+  return spawnSync(setpriv, [...buildUnshareArgs(unshare, mapUser), "true"]).status === 0;
+}
 
 let workspace: string;
 let cookie: string;
@@ -85,7 +92,7 @@ describe("kill -9 of a worker", () => {
     await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
   });
 
-  it.runIf(canUnshare && isRoot)("leaves nothing of a plain user under unshare", async () => {
+  it.runIf(canUnshareAsUser && isRoot)("leaves nothing of a plain user under unshare", async () => {
     const child = await startWorker("unshare", NOBODY);
     await killWorker(child);
     await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
