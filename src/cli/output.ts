@@ -150,8 +150,9 @@ export class Output {
     }
     this.#clearProgress();
     const mark = this.style("red", "✕");
-    const lines = toSafeText(problem.detail).trimEnd().split("\n").join("\n  ");
-    this.#stderr.write(`${mark} ${lines} ${this.style("dim", `(${toSafeLine(problem.code)})`)}\n`);
+    const [what = "", ...more] = toSafeText(problem.detail).trimEnd().split("\n");
+    const code = this.style("dim", `(${toSafeLine(problem.code)})`);
+    this.#stderr.write(`${[`${mark} ${what} ${code}`, ...more].join("\n  ")}\n`);
     if (problem.remedy !== "") {
       this.#stderr.write(`  next: ${toSafeLine(this.hint(problem.remedy))}\n`);
     }

@@ -1,4 +1,4 @@
-import { resolve } from "node:path";
+import { isAbsolute, resolve } from "node:path";
 import type { Config } from "../core/config.ts";
 import { StintError } from "../core/error.ts";
 import { SCRIPTED_MODEL } from "../core/model.ts";
@@ -29,6 +29,7 @@ export function createSessionCheck(options: SessionCheckOptions): SessionCheck {
     if (needsModel && model !== null && model !== SCRIPTED_MODEL && workerEnv) {
       bindModel({ model, sessionId: "check", env: workerEnv });
     }
+    if (workspace.source !== undefined) assertAbsolute(workspace.source);
     const source = await resolveSource(workspace, roots);
     if (workspace.mode === "copy" || !("path" in source)) {
       const isUrl = workspace.source !== undefined && isGitUrl(workspace.source);
@@ -44,6 +45,13 @@ function missingModel(): StintError {
   return new StintError("model_unknown", "the session names no model", {
     remedy: "Give one: --model anthropic:NAME, --model openai:NAME or --model scripted.",
   });
+}
+
+/** A relative path would mean another folder to the server than to its client. */
+function assertAbsolute(source: string): void {
+  if (isGitUrl(source) || source.startsWith("file://") || isAbsolute(source)) return;
+  const shown = source.slice(0, 200);
+  throw new StintError("workspace_invalid", `the workspace "${shown}" is no absolute path`);
 }
 
 function assertApart(path: string, dataDir: string): void {

@@ -57,5 +57,7 @@ function isIdPrefix(id: string): boolean {
 }
 
 function notFound(given: string): StintError {
-  return new StintError("session_not_found", `there is no session "${shortenName(given)}"`);
+  const isShort = /^[0-9a-f]{1,3}$/i.test(given);
+  const hint = isShort ? `; give at least ${PREFIX_CHARS_MIN} characters of its id` : "";
+  return new StintError("session_not_found", `there is no session "${shortenName(given)}"${hint}`);
 }

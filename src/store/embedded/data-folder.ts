@@ -3,6 +3,7 @@ import {
   accessSync,
   closeSync,
   constants,
+  existsSync,
   fsyncSync,
   linkSync,
   mkdirSync,
@@ -13,7 +14,7 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
-import { join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { StintError } from "../../core/error.ts";
 
 /** Name of the database, of its superuser and of the cluster's only purpose. */
@@ -76,7 +77,7 @@ export function describeFolderError(root: string, thrown: unknown): StintError {
  */
 export function prepareDataFolder(path: string): DataFolder {
   try {
-    makeFolder(path);
+    makeFolder(resolve(path));
     const folder = describeDataFolder(realpathSync(path));
     accessSync(folder.root, constants.R_OK | constants.W_OK | constants.X_OK);
     mkdirSync(join(folder.root, "log"), { recursive: true, mode: 0o700 });
@@ -87,13 +88,18 @@ export function prepareDataFolder(path: string): DataFolder {
   }
 }
 
+/**
+ * Makes a folder and those above it. Node's own way names a wrong reason for a read-only file system,
+ * and in a folder that takes no entries, as /proc, it loops without end, deaf to signals.
+ */
 function makeFolder(path: string): void {
+  if (existsSync(path)) return;
+  const parent = dirname(path);
+  if (parent !== path) makeFolder(parent);
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
-  } catch (error) {
-    if (readErrno(error) !== "ENOENT") throw error;
-    // So Node calls a read-only file system, too, where it makes folders recursively.
     mkdirSync(path, { mode: 0o700 });
+  } catch (error) {
+    if (readErrno(error) !== "EEXIST") throw error;
   }
 }
 
