@@ -16,7 +16,10 @@ export const CHANNEL = {
   probe: "stint_probe",
 } as const;
 
+/** News that comes after a rest is gathered this long before it is sent. */
 const COALESCE_MS = 5;
+/** News that goes on coming is sent this often: each time costs a statement, however little it says. */
+const SPACING_MS = 25;
 /** Postgres takes payloads below 8,000 bytes. */
 const PAYLOAD_BYTES_MAX = 7_900;
 /** News that waits while the database is away; beyond it the polling net has to do. */
@@ -34,6 +37,7 @@ export class Notifier {
   #hasWork = false;
   #probe: string | null = null;
   #timer: Timer | null = null;
+  #sentAt = Number.NEGATIVE_INFINITY;
   #sending: Promise<void> | null = null;
   #client: pg.Client | null = null;
   #isClosed = false;
@@ -74,13 +78,19 @@ export class Notifier {
 
   #schedule(): void {
     if (this.#isClosed || this.#timer !== null || this.#sending !== null) return;
-    this.#timer = this.#source.clock.setTimer(() => {
-      this.#timer = null;
-      this.#sending = this.#send().finally(() => {
-        this.#sending = null;
-        if (this.#hasNews()) this.#schedule();
-      });
-    }, COALESCE_MS);
+    const { clock } = this.#source;
+    const restMs = this.#sentAt + SPACING_MS - clock.monotonic();
+    this.#timer = clock.setTimer(
+      () => {
+        this.#timer = null;
+        this.#sentAt = clock.monotonic();
+        this.#sending = this.#send().finally(() => {
+          this.#sending = null;
+          if (this.#hasNews()) this.#schedule();
+        });
+      },
+      Math.max(COALESCE_MS, restMs),
+    );
   }
 
   async #send(): Promise<void> {
