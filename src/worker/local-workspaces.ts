@@ -75,20 +75,33 @@ export async function createLocalWorkspaces(
       env: { ...agentEnv, [SESSION_COOKIE]: session.id },
       clock,
     });
+    const underWay = new Set<Promise<unknown>>();
+    const track = <T>(work: Promise<T>): Promise<T> => {
+      const forget = (): void => {
+        underWay.delete(work);
+      };
+      underWay.add(work);
+      work.then(forget, forget);
+      return work;
+    };
     return {
       path: workspace.path,
       custodyLevel: custody.level,
       files: openWorkspaceFiles(workspace.path),
       spawn: (spec) => custody.spawn(spec),
       base: workspace.base,
-      takeSnapshot: () => createSnapshot(workspace),
+      takeSnapshot: () => track(createSnapshot(workspace)),
       async restore(id) {
-        await restoreSnapshot(workspace, id);
+        await track(restoreSnapshot(workspace, id));
       },
       async readChanges() {
-        return (await diffWorkspace(workspace)).files;
+        return (await track(diffWorkspace(workspace))).files;
       },
-      close: () => custody.close(),
+      async close() {
+        await custody.close();
+        // What an attempt does to its files ends before the next one begins.
+        await Promise.allSettled([...underWay]);
+      },
     };
   };
 
