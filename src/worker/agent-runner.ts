@@ -39,11 +39,10 @@ export interface AgentRunnerOptions {
   readonly attemptsMax?: number;
 }
 
+type Failure = SessionFailure & { readonly outcome: "failed" };
+
 /** How a turn ended, or why it never began. */
-type Ending =
-  | StopRequest
-  | Extract<TurnResult, { outcome: "end_turn" }>
-  | (SessionFailure & { readonly outcome: "failed" });
+type Ending = StopRequest | Extract<TurnResult, { outcome: "end_turn" }> | Failure;
 
 /** The end of a turn was refused: messages have arrived, this one first. */
 interface Refusal {
@@ -185,6 +184,7 @@ export class AgentRunner {
         ? null
         : await readPatiently(clock, hold.signal, () => store.readCheckpoint(hold.sessionId));
       const recovery = await this.#recoverWorkspace(hold, workspace, resumeFrom);
+      if (recovery !== null && "outcome" in recovery) return recovery;
       hold.signal.throwIfAborted();
       const access = { lifecycle, store, hold, workspace, model };
       const context = { ...access, resumeFrom, recovery, clock, log: logger };
@@ -198,23 +198,28 @@ export class AgentRunner {
     hold: SessionHold,
     workspace: AttemptWorkspace,
     checkpoint: Checkpoint | null,
-  ): Promise<RecoveryFacts | null> {
+  ): Promise<RecoveryFacts | Failure | null> {
     const commitSnapshot = (id: SnapshotId, calls: readonly CallId[]): Promise<number> =>
       this.#options.lifecycle.commit(hold, { snapshot: { id, calls } });
     if (checkpoint === null) {
       await commitSnapshot(workspace.base, []);
       return null;
     }
-    return recoverWorkspace({ session: hold.session, workspace, checkpoint, commitSnapshot });
+    try {
+      const { session } = hold;
+      return await recoverWorkspace({ session, workspace, checkpoint, commitSnapshot });
+    } catch (thrown) {
+      const error = toStintError(thrown);
+      const { code, message } = error;
+      if (hold.signal.aborted || code === "stale_epoch" || isDatabaseAway(error)) throw thrown;
+      return { outcome: "failed", reason: "workspace_error", code, message };
+    }
   }
 
   /** The agent and its model, or why there is none. */
   async #prepareAgent(
     hold: SessionHold,
-  ): Promise<
-    | { readonly agent: AgentAdapter; readonly model: ModelBinding }
-    | (SessionFailure & { readonly outcome: "failed" })
-  > {
+  ): Promise<{ readonly agent: AgentAdapter; readonly model: ModelBinding } | Failure> {
     const { getAgent, bindModel } = this.#options;
     try {
       const agent = getAgent(hold.session.agent);

@@ -77,6 +77,7 @@ class PlainWorkspaces {
   beforeOpen: (session: SessionSnapshot, signal: AbortSignal) => Promise<unknown> = () =>
     Promise.resolve();
   beforeClose: () => Promise<unknown> = () => Promise.resolve();
+  beforeRestore: () => Promise<void> = () => Promise.resolve();
 
   constructor(path: string) {
     this.path = path;
@@ -93,7 +94,7 @@ class PlainWorkspaces {
       spawn: () => Promise.reject(new Error("there are no processes here")),
       base: "base",
       takeSnapshot: () => Promise.resolve("snapshot"),
-      restore: () => Promise.resolve(),
+      restore: () => this.beforeRestore(),
       readChanges: () => Promise.resolve(this.changes),
       close: async () => {
         if (!isClosed) {
@@ -245,6 +246,7 @@ export class WorkerHarness {
     this.workspaces.changes = [];
     this.workspaces.beforeOpen = () => Promise.resolve();
     this.workspaces.beforeClose = () => Promise.resolve();
+    this.workspaces.beforeRestore = () => Promise.resolve();
     await this.db.sql(
       "update coding_sessions set status = 'expired' where status in ('pending', 'active', 'paused')",
     );

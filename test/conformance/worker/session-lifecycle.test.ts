@@ -107,6 +107,23 @@ it("fails a session whose workspace cannot be opened, with the code of the reaso
   });
 });
 
+it("fails a resumed session whose workspace cannot be brought back to what its log says", async () => {
+  const { agent, begun } = createPatientAgent();
+  const first = await harness.startWorker({ agent });
+  const id = await harness.createSession();
+  await first.step();
+  await begun;
+  await first.processor.stop();
+  harness.workspaces.beforeRestore = () =>
+    Promise.reject(new StintError("disk_full", "no space is left"));
+  const second = await harness.startWorker({ agent });
+  await second.step();
+  expect(await harness.waitForStatus(id, "failed")).toMatchObject({
+    reason: "workspace_error",
+    error: { code: "disk_full", message: "no space is left" },
+  });
+});
+
 it("fails a session whose model cannot be bound, with the code of the reason", async () => {
   const { agent } = createPatientAgent();
   const worker = await harness.startWorker({
