@@ -10,7 +10,7 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-test("a worker killed in the middle of a command leaves nothing running, and another one finishes its session", async () => {
+test("a worker killed in mid-command leaves nothing running; another finishes its session", async () => {
   const folder = makeFolder();
   cleanups.push(() => folder.dispose());
   const start = (args: readonly string[]): StintProcess => {
