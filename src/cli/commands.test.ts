@@ -228,7 +228,7 @@ describe("apply", () => {
     await writeFile(join(source, "a.txt"), "three\n");
     const { code, stderr } = await call(argv);
     expect(code).toBe(2);
-    expect(stderr).toMatch(/nothing was applied.*\n +a\.txt.*workspace_conflict/);
+    expect(stderr).toMatch(/nothing was applied.*workspace_conflict.*\n +a\.txt/);
     expect(await readdir(source)).toEqual(["a.txt"]);
   });
 
