@@ -187,6 +187,7 @@ async function startWorker(context: PartContext): Promise<Worker> {
   const { options, store, lifecycle, logger, agents, running } = context;
   const { config, output } = options;
   const workspaces = await createLocalWorkspaces({ config, env: process.env, clock: systemClock });
+  running.add(() => workspaces.close());
   const registry = createAgentRegistry(agents);
   const worker = createWorker({
     store,
@@ -196,6 +197,7 @@ async function startWorker(context: PartContext): Promise<Worker> {
     getAgent: (name) => registry.get(name),
     openWorkspace: workspaces.open,
     workspaceHost: workspaces.hostId,
+    keepAlive: (leaseLeftMs) => workspaces.keepAlive(leaseLeftMs),
     env: process.env,
     identity: context.identity,
     version: VERSION,

@@ -13,6 +13,8 @@ export interface HeartbeatOptions {
   readonly logger: Logger;
   /** This worker without the id: each registration gets a new one. */
   readonly worker: Omit<WorkerRegistration, "id">;
+  /** Told after each renewal how long the lease still lasts. */
+  readonly onRenewed?: (leaseLeftMs: number) => void;
 }
 
 /**
@@ -126,6 +128,7 @@ export class Heartbeat {
   #armLease(sentAt: number, sentAtWall: number): void {
     this.#renewedAt = sentAt;
     this.#renewedAtWall = sentAtWall;
+    this.#options.onRenewed?.(this.#options.worker.leaseDurationMs - this.#elapsedMs());
     this.#awaitLeaseEnd();
   }
 

@@ -13,6 +13,7 @@ import { probeCustody } from "../workspace/probe.ts";
 import { restoreSnapshot } from "../workspace/restore.ts";
 import { createSnapshot } from "../workspace/snapshot.ts";
 import { sweepEnvironment } from "../workspace/sweep.ts";
+import { createWatchdog, WORKER_COOKIE } from "../workspace/watchdog.ts";
 import type { OpenAttemptWorkspace } from "./attempt-workspace.ts";
 import { readOrCreateFile } from "./create-once.ts";
 
@@ -40,6 +41,13 @@ export interface LocalWorkspaces extends WorkspaceReader {
   readonly hostId: string;
   /** How commands are held here, for people. */
   readonly description: string;
+  /**
+   * Says how long what was started here may still run. When that time passes unrenewed, a process
+   * beside this one kills all of it: also while this one is frozen.
+   */
+  keepAlive(leaseLeftMs: number): void;
+  /** Ends whatever still runs. */
+  close(): Promise<void>;
 }
 
 /** Opens the workspaces below the data folder of this host. */
@@ -49,9 +57,24 @@ export async function createLocalWorkspaces(
   const { config, env, clock } = options;
   const { dataDir, ignoredBytesMax } = config;
   const probe = await probeCustody();
+  const workerCookie = clock.newId();
+  const watchdog = createWatchdog(workerCookie);
+  // Until a session is opened there is nothing to watch over, and no need for another process.
+  let aliveUntil = Number.POSITIVE_INFINITY;
+  let isWatching = false;
   const allowedRoots = config.allowedRoots.length > 0 ? config.allowedRoots : undefined;
 
+  const watch = (): void => {
+    isWatching = true;
+    if (Number.isFinite(aliveUntil)) watchdog.feed(aliveUntil - clock.monotonic());
+  };
+  const keepAlive = (leaseLeftMs: number): void => {
+    aliveUntil = clock.monotonic() + leaseLeftMs;
+    if (isWatching) watch();
+  };
+
   const open: OpenAttemptWorkspace = async (session, signal) => {
+    watch();
     await sweepEnvironment(SESSION_COOKIE, session.id);
     signal.throwIfAborted();
     const { path: _, ...request } = session.workspace;
@@ -72,7 +95,7 @@ export async function createLocalWorkspaces(
       attemptCookie: `${session.id}.${session.epoch}`,
       workspace: workspace.path,
       home: workspace.home,
-      env: { ...agentEnv, [SESSION_COOKIE]: session.id },
+      env: { ...agentEnv, [SESSION_COOKIE]: session.id, [WORKER_COOKIE]: workerCookie },
       clock,
     });
     const underWay = new Set<Promise<unknown>>();
@@ -115,5 +138,6 @@ export async function createLocalWorkspaces(
   };
 
   const hostId = await readOrCreateFile(join(dataDir, "host-id"), clock.newId(), clock.newId());
-  return { open, diff, hostId, description: `custody: ${probe.level}` };
+  const description = `custody: ${probe.level}`;
+  return { open, diff, hostId, description, keepAlive, close: () => watchdog.close() };
 }

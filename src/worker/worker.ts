@@ -30,6 +30,8 @@ export interface WorkerOptions {
   readonly agents: readonly AgentAdapter[];
   readonly getAgent: (name: string) => AgentAdapter;
   readonly openWorkspace: OpenAttemptWorkspace;
+  /** Told how long what runs here may still run; see `LocalWorkspaces.keepAlive`. */
+  readonly keepAlive?: (leaseLeftMs: number) => void;
   /** Names the place of the workspaces; see `WorkerRegistration`. */
   readonly workspaceHost?: string | null;
   /** Where model keys are looked for. */
@@ -67,6 +69,7 @@ export function createWorker(options: WorkerOptions): Worker {
     clock,
   });
   const heartbeat = new Heartbeat({
+    ...(options.keepAlive && { onRenewed: options.keepAlive }),
     store,
     lifecycle,
     clock,

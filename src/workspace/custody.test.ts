@@ -10,12 +10,10 @@ import type { Custody } from "./custody.ts";
 import { ATTEMPT_COOKIE, buildAgentEnvironment } from "./environment.ts";
 import { probeCustody } from "./probe.ts";
 import { listBearers, sweepAttempt } from "./sweep.ts";
+import { listUsableLevels } from "./usable-levels.testsuite.ts";
 
 const probe = await probeCustody();
-const usable = new Set(probe.trials.filter((trial) => trial.usable).map((trial) => trial.level));
-const levels: readonly CustodyLevel[] = (["bwrap", "unshare", "pdeathsig", "none"] as const).filter(
-  (level) => level === "none" || usable.has(level) || (level !== "bwrap" && probe.level !== "none"),
-);
+const levels: readonly CustodyLevel[] = [...listUsableLevels(probe)];
 
 /** Real timers, and a hand to fire them early. */
 function createClock(): { setTimer(callback: () => void): { cancel(): void }; fire(): void } {

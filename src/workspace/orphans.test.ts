@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { chmod, mkdtemp, rm } from "node:fs/promises";
@@ -8,8 +8,9 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { CustodyLevel } from "../core/attempt.ts";
 import { ATTEMPT_COOKIE } from "./environment.ts";
-import { buildUnshareArgs, probeCustody } from "./probe.ts";
+import { probeCustody } from "./probe.ts";
 import { listBearers, sweepAttempt } from "./sweep.ts";
+import { canPlainUserUnshare, listUsableLevels } from "./usable-levels.testsuite.ts";
 
 const FIXTURE = fileURLToPath(new URL("custody-worker.fixture.mjs", import.meta.url));
 /** Five sleepers: plain, in their own session, daemonised twice over, and deaf to hangups. */
@@ -19,16 +20,8 @@ const SCRIPT =
 const NOBODY = 65_534;
 
 const probe = await probeCustody();
-const usable = new Set(probe.trials.filter((trial) => trial.usable).map((trial) => trial.level));
+const usable = listUsableLevels(probe);
 const isRoot = process.geteuid?.() === 0;
-const canUnshare = tryUnshare(!isRoot);
-const canUnshareAsUser = tryUnshare(true);
-
-function tryUnshare(mapUser: boolean): boolean {
-  const { setpriv, unshare } = probe;
-  if (setpriv === null || unshare === null) return false;
-  return spawnSync(setpriv, [...buildUnshareArgs(unshare, mapUser), "true"]).status === 0;
-}
 
 let workspace: string;
 let cookie: string;
@@ -80,7 +73,7 @@ describe("kill -9 of a worker", () => {
     await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
   });
 
-  it.runIf(canUnshare)("leaves nothing behind under unshare", async () => {
+  it.runIf(usable.has("unshare"))("leaves nothing behind under unshare", async () => {
     const child = await startWorker("unshare");
     await killWorker(child);
     await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
@@ -92,13 +85,16 @@ describe("kill -9 of a worker", () => {
     await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
   });
 
-  it.runIf(canUnshareAsUser && isRoot)("leaves nothing of a plain user under unshare", async () => {
-    const child = await startWorker("unshare", NOBODY);
-    await killWorker(child);
-    await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
-  });
+  it.runIf(canPlainUserUnshare(probe) && isRoot)(
+    "leaves nothing of a plain user under unshare",
+    async () => {
+      const child = await startWorker("unshare", NOBODY);
+      await killWorker(child);
+      await expect.poll(countOrphans, { timeout: 5_000, interval: 20 }).toBe(0);
+    },
+  );
 
-  it.runIf(probe.setpriv !== null)(
+  it.runIf(usable.has("pdeathsig"))(
     "leaves daemons without namespaces, and the sweep ends them",
     async () => {
       const child = await startWorker("pdeathsig");

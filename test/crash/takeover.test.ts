@@ -10,6 +10,9 @@ const ROUNDS = Number(process.env["STINT_TEST_TAKEOVERS"] ?? 8);
 /** From SIGKILL to the `resumed` event, at worst. */
 const TAKEOVER_MS_MAX = 2_000;
 
+/** A short lease, so that a frozen worker is given up soon. */
+const SHORT_LEASE = { STINT_LEASE_DURATION_MS: "2000", STINT_HEARTBEAT_INTERVAL_MS: "500" };
+
 const cleanups: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -93,3 +96,52 @@ test("a killed worker's sessions are resumed at once, and nothing of it is alive
   console.log(`takeovers: ${takeoverMs.join(" ")} ms; worst ${worst} ms`);
   expect(worst).toBeLessThan(TAKEOVER_MS_MAX);
 }, 240_000);
+
+test("a frozen worker's commands are killed, its session goes on elsewhere, and it wakes up harmless", async () => {
+  const folder = makeFolder("stint frozen ");
+  cleanups.push(() => folder.dispose());
+  const start = (role: string): StintProcess => {
+    const started = new StintProcess([role, "--json"], folder.path, SHORT_LEASE);
+    cleanups.push(() => started.stop("SIGKILL"));
+    return started;
+  };
+  const server = start("server");
+  const client = await server.connect();
+  const frozen = start("worker");
+  await frozen.ready();
+  const { id } = await client.sessions.create({
+    prompt: "tick",
+    model: "scripted",
+    script: [{ bash: "echo begun; while :; do date >> ticks; sleep 0.05; done" }, { text: "done" }],
+  });
+  await poll(async () => {
+    const { events } = await client.sessions.events(id, { type: ["terminal"] });
+    return events.find(({ data }) => data["output"] === "begun\n");
+  });
+  const other = start("worker");
+  await other.ready();
+  expect(findProcesses(`STINT_ATTEMPT=${id}.1`).length).toBeGreaterThan(0);
+  process.kill(frozen.pid, "SIGSTOP");
+  const session = await poll(async () => {
+    const found = await client.sessions.get(id);
+    return found.status === "completed" ? found : null;
+  });
+  expect(findProcesses(`STINT_ATTEMPT=${id}.1`)).toEqual([]);
+  expect(session).toMatchObject({ attempts: 2, epoch: 4 });
+  const before = await client.sessions.events(id, { limit: 1_000 });
+
+  process.kill(frozen.pid, "SIGCONT");
+  await frozen.waitForLine(({ msg }) => msg === "Worker lease lost");
+  const registered = (): number =>
+    frozen.lines.filter(({ msg }) => msg === "Worker registered").length;
+  await poll(() => Promise.resolve(registered() === 2 ? true : null));
+  const after = await client.sessions.events(id, { limit: 1_000 });
+  expect(after.events).toEqual(before.events);
+  const reasons = after.events.filter(({ type }) => type === "state_changed");
+  expect(reasons.map(({ data }) => data["reason"])).toEqual([
+    "started",
+    "worker_lost",
+    "resumed",
+    "end_turn",
+  ]);
+}, 90_000);
