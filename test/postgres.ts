@@ -112,6 +112,11 @@ async function removeDatabases(): Promise<void> {
   const dataDir = process.env[RUN_FOLDER] as string;
   const given = process.env["TEST_DATABASE_URL"];
   if (given !== undefined && given !== "") await dropDatabasesOfRun(given);
+  await stopPostgres(dataDir);
+}
+
+/** Ends the Postgres of a data folder, if one runs; whoever else held it must have ended. */
+export async function stopPostgres(dataDir: string): Promise<void> {
   const postmasterFile = join(dataDir, "pg", "postmaster.pid");
   if (!existsSync(postmasterFile)) return;
   // The last holder says how soon Postgres stops.

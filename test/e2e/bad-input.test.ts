@@ -3,7 +3,7 @@
  * trace, and no session that was only half made.
  */
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { createClient } from "../../src/client/client.ts";
 import { ERRORS, type ErrorCode } from "../../src/core/error.ts";
 import { attachEmbeddedPostgres } from "../../src/store/embedded/attach.ts";
+import { stopPostgres } from "../postgres.ts";
 import { makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
 interface Problem {
@@ -63,7 +64,7 @@ beforeAll(async () => {
 
 afterAll(async () => {
   await service.stop();
-  for (const folder of [base, elsewhere]) folder.dispose();
+  for (const folder of [base, elsewhere]) await folder.dispose();
 }, 30_000);
 
 async function stateOf(id: string): Promise<string> {
@@ -408,7 +409,7 @@ describe("a configuration file that cannot be", () => {
       writeFileSync(join(folder.path, "stint.config.json"), text);
       await expectExit(["ls"], "config_invalid", what, { cwd: folder.path });
     } finally {
-      folder.dispose();
+      await folder.dispose();
     }
   });
 });
@@ -526,9 +527,8 @@ describe("a database that cannot be", () => {
       expect(migrated).toMatchObject({ code: 0, stderr: "" });
     } finally {
       await postgres.release();
-      const running = join(folder.path, "data", "pg", "postmaster.pid");
-      await poll(() => Promise.resolve(existsSync(running) ? null : true));
-      folder.dispose();
+      await stopPostgres(join(folder.path, "data"));
+      await folder.dispose();
     }
   });
 

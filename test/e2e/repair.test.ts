@@ -23,8 +23,8 @@ beforeAll(() => {
 
 afterAll(async () => {
   await dev.stop();
-  data.dispose();
-  project.dispose();
+  await data.dispose();
+  await project.dispose();
 });
 
 function git(...args: string[]): void {

@@ -1,12 +1,12 @@
 import { afterEach, expect, test } from "vitest";
 import { findProcesses, makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
-const folders: { dispose(): void }[] = [];
+const folders: { dispose(): Promise<void> }[] = [];
 const processes: StintProcess[] = [];
 
 afterEach(async () => {
   for (const running of processes.splice(0)) await running.stop("SIGKILL");
-  for (const folder of folders.splice(0)) folder.dispose();
+  for (const folder of folders.splice(0)) await folder.dispose();
 });
 
 function start(args: readonly string[], dataDir: string): StintProcess {

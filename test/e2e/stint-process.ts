@@ -1,9 +1,11 @@
 import { spawn, type ChildProcess } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { createClient } from "../../src/client/client.ts";
+import { stopPostgres } from "../postgres.ts";
 
 const BIN = fileURLToPath(new URL("../../dist/bin.js", import.meta.url));
 
@@ -16,13 +18,14 @@ function buildEnvironment(dataDir: string, env: Record<string, string>): Record<
   return { PATH, HOME, LANG, STINT_DATA: dataDir, STINT_PORT: "0", ...env };
 }
 
-/** A folder for one test's data, removed by `dispose`. */
-export function makeFolder(prefix = "stint e2e "): { path: string; dispose(): void } {
+/** A folder for one test's data; `dispose` ends the Postgres of it and removes it. */
+export function makeFolder(prefix = "stint e2e "): { path: string; dispose(): Promise<void> } {
   const path = mkdtempSync(join(tmpdir(), prefix));
   return {
     path,
-    dispose: () => {
-      rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
+    dispose: async () => {
+      await stopPostgres(path);
+      await rm(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
     },
   };
 }

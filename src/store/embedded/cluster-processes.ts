@@ -4,8 +4,10 @@ import { basename, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { StintError } from "../../core/error.ts";
 import { readErrno } from "./data-folder.ts";
+import type { LaunchOwner } from "./launch.ts";
 
 const POLL_MS = 20;
+const LIST_MS_MAX = 10_000;
 
 /** What `postmaster.pid` says. */
 export interface PostmasterFile {
@@ -35,9 +37,10 @@ export function listClusterProcesses(clusterDir: string): readonly number[] {
   if (!existsSync("/proc/self/stat")) return listByPostmasterFile(clusterDir);
   const cluster = statSync(clusterDir, { throwIfNoEntry: false });
   if (cluster === undefined) return [];
-  return readdirSync("/proc")
+  const seen = readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name) && isPostgresIn(`/proc/${name}`, cluster))
     .map(Number);
+  return seen.length > 0 ? seen : listAsOwner(clusterDir, cluster);
 }
 
 function isPostgresIn(proc: string, cluster: { dev: number; ino: number }): boolean {
@@ -47,8 +50,25 @@ function isPostgresIn(proc: string, cluster: { dev: number; ino: number }): bool
     const cwd = statSync(`${proc}/cwd`);
     return cwd.dev === cluster.dev && cwd.ino === cluster.ino;
   } catch {
-    return false; // It ended meanwhile, is dead, or belongs to another user: none of ours.
+    return false; // It ended meanwhile, is dead, or belongs to another user.
   }
+}
+
+/** Prints the ids of the processes called postgres that work where the shell does. */
+const LIST_POSTGRES_HERE = `for proc in /proc/[0-9]*; do
+  [ "$proc/cwd" -ef . ] && read -r name < "$proc/comm" && [ "$name" = postgres ] && echo "\${proc#/proc/}"
+done 2> /dev/null; :`;
+
+/**
+ * The same, asked as the owner of the cluster: root of a container may run Postgres as another user
+ * and yet not look into that user's processes.
+ */
+function listAsOwner(clusterDir: string, { uid, gid }: LaunchOwner): readonly number[] {
+  if (process.getuid?.() !== 0 || uid === 0) return [];
+  const options = { cwd: clusterDir, uid, gid, timeout: LIST_MS_MAX, encoding: "utf8" } as const;
+  const { stdout, error } = spawnSync("/bin/sh", ["-c", LIST_POSTGRES_HERE], options);
+  if (error !== undefined) throw error;
+  return stdout.split("\n").filter(Boolean).map(Number);
 }
 
 function listByPostmasterFile(clusterDir: string): readonly number[] {

@@ -2,12 +2,12 @@ import { spawnSync } from "node:child_process";
 import { chmodSync, cpSync, mkdirSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
-import { listClusterProcesses } from "./cluster-processes.ts";
+import { listClusterProcesses, readPostmasterFile } from "./cluster-processes.ts";
 import { NOBODY_UID, probeSandbox } from "./sandbox-probe.ts";
 import { runSql, TestFolder } from "./test-folder.testsuite.ts";
 
 const isRoot = process.getuid?.() === 0;
-const { nativeDir, hasUserNamespaces } = probeSandbox();
+const { nativeDir, hasUserNamespaces, hasSetpriv } = probeSandbox();
 const WRITE = "create table if not exists fact (text text); insert into fact values ('kept')";
 const READ = "select text from fact";
 
@@ -64,6 +64,24 @@ describe("embedded Postgres, where its place is difficult", { timeout: 60_000 },
     const second = await folder.attach({ probe: { hasUserNamespaces: false } });
     expect(await runSql(second.url, READ)).toEqual([{ text: "kept" }]);
   });
+
+  it.skipIf(!isRoot || !hasSetpriv)(
+    "sees it run as nobody also where root may not look",
+    async () => {
+      const folder = makeFolder();
+      const { url } = await folder.attach({ probe: { hasUserNamespaces: false } });
+      await runSql(url, WRITE);
+      const { clusterDir } = folder.folder;
+      const module = new URL("../../../dist/store/embedded/cluster-processes.js", import.meta.url);
+      const program = `
+      import { listClusterProcesses, readPostmasterFile } from ${JSON.stringify(module.href)};
+      process.stdout.write(listClusterProcesses(${JSON.stringify(clusterDir)}).join(" "));`;
+      const withoutTracing = ["--inh-caps=-sys_ptrace", "--bounding-set=-sys_ptrace"];
+      const node = [process.execPath, "--input-type=module", "-e", program];
+      const { stdout } = spawnSync("setpriv", [...withoutTracing, ...node], { encoding: "utf8" });
+      expect(stdout.split(" ").map(Number)).toContain(readPostmasterFile(clusterDir)?.pid);
+    },
+  );
 
   it.skipIf(!isRoot || !hasUserNamespaces)("changes from one way to the other", async () => {
     const folder = makeFolder();
