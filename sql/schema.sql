@@ -534,6 +534,18 @@ begin
     return next row(session, (extract(epoch from now() - due.due_at) * 1000)::bigint);
   end loop;
 end $function$;
+CREATE OR REPLACE FUNCTION stint.count_fruitless_attempts(p_session uuid)
+ RETURNS bigint
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select count(*) from stint.attempts a
+  where a.session_id = p_session and a.epoch > coalesce((
+    select max(b.epoch) from stint.attempts b
+    where b.session_id = p_session
+      and (b.progress or b.refunded or b.ended_reason = 'recovery_exhausted')), 0)
+$function$;
 CREATE OR REPLACE FUNCTION stint.create_session(p_session jsonb, p_key text DEFAULT NULL::text, p_request_hash
     text DEFAULT NULL::text, OUT session public.coding_sessions, OUT is_replay boolean)
  RETURNS record
@@ -718,6 +730,11 @@ begin
     values (new.id, new.epoch, new.worker_id);
   elsif new.status = 'paused' then
     new.paused_at := now();
+    -- A session that only ever dies is held for a person, not tried for ever.
+    if new.reason in ('worker_lost', 'agent_lost') and stint.count_fruitless_attempts(new.id) >= 5 then
+      new.reason := 'recovery_exhausted';
+      new.resume_at := null;
+    end if;
     new.sweep_at := least(now() + new.paused_timeout_ms * interval '1 millisecond', new.deadline_at);
     is_refunded := new.reason in ('user', 'shutdown', 'awaiting_input', 'awaiting_permission',
       'budget_reached');

@@ -74,6 +74,17 @@ end $$;
 create trigger log_session_prompt after insert on public.coding_sessions
   for each row execute function stint.log_session_prompt();
 
+-- Attempts in a row, up to the present one, that were lost without a model step or a tool outcome.
+-- One that ended well, or that a person resumed after the budget was used up, starts a new count.
+create function stint.count_fruitless_attempts(p_session uuid) returns bigint
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select count(*) from stint.attempts a
+  where a.session_id = p_session and a.epoch > coalesce((
+    select max(b.epoch) from stint.attempts b
+    where b.session_id = p_session
+      and (b.progress or b.refunded or b.ended_reason = 'recovery_exhausted')), 0)
+$$;
+
 -- The one place where a state changes: checks the step, bumps the epoch, writes the event, keeps
 -- the times and the attempt. Whoever updates `status` gets all of it.
 create function stint.guard_session_update() returns trigger
@@ -120,6 +131,11 @@ begin
     values (new.id, new.epoch, new.worker_id);
   elsif new.status = 'paused' then
     new.paused_at := now();
+    -- A session that only ever dies is held for a person, not tried for ever.
+    if new.reason in ('worker_lost', 'agent_lost') and stint.count_fruitless_attempts(new.id) >= 5 then
+      new.reason := 'recovery_exhausted';
+      new.resume_at := null;
+    end if;
     new.sweep_at := least(now() + new.paused_timeout_ms * interval '1 millisecond', new.deadline_at);
     is_refunded := new.reason in ('user', 'shutdown', 'awaiting_input', 'awaiting_permission',
       'budget_reached');
