@@ -359,7 +359,6 @@ export class AgentRunner {
   }
 }
 
-/** What an agent's rejection means. @throws what is no fault of the agent: it is tried again. */
 /** Runs the agent; however it ends, what it did last is stored. */
 async function runAgent(agent: AgentAdapter, context: WorkerAttemptContext): Promise<TurnResult> {
   try {
@@ -369,6 +368,7 @@ async function runAgent(agent: AgentAdapter, context: WorkerAttemptContext): Pro
   }
 }
 
+/** What an agent's rejection means. @throws what is no fault of the agent: it is tried again. */
 function explainEnd(hold: SessionHold, thrown: unknown): Ending {
   if (hold.stopRequest) return hold.stopRequest;
   if (thrown instanceof AttemptStopped) return thrown.request;
