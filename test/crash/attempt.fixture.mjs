@@ -1,0 +1,108 @@
+// A worker that SIGKILLs itself at a named point of an attempt. Composed as `stint worker` is, with
+// store and workspace behind proxies that know the points.
+import { createBuiltinAgent } from "../../dist/agents/builtin/agent.js";
+import { createAgentRegistry } from "../../dist/agents/registry.js";
+import { systemClock } from "../../dist/cli/system-clock.js";
+import { loadConfig } from "../../dist/core/config.js";
+import { silentLogger } from "../../dist/core/log.js";
+import { silentMetrics } from "../../dist/core/metrics.js";
+import { connectStore } from "../../dist/store/postgres-store.js";
+import { readHostIdentity } from "../../dist/worker/host-identity.js";
+import { createLocalWorkspaces } from "../../dist/worker/local-workspaces.js";
+import { SessionLifecycleManager } from "../../dist/worker/session-lifecycle-manager.js";
+import { createSweeper } from "../../dist/worker/sweeper.js";
+import { createWorker } from "../../dist/worker/worker.js";
+
+const { url, dataDir, point, side } = JSON.parse(process.argv[2]);
+
+/** Runs work at a point: dies before it, in the middle of it (asked, not answered), or after it. */
+async function at(name, work) {
+  if (name !== point) return work();
+  if (side === "before") process.kill(process.pid, "SIGKILL");
+  const working = work();
+  if (side === "during") {
+    await new Promise((resolve) => setImmediate(resolve));
+    process.kill(process.pid, "SIGKILL");
+  }
+  const result = await working;
+  process.kill(process.pid, "SIGKILL");
+  return result;
+}
+
+function nameCommit(commit) {
+  const parts = ["workspacePath", "snapshot", "beginStep", "finishStep", "openCall", "closeCall"];
+  const part = [...parts, "transition", "inboxConsumed"].find((key) => commit[key] !== undefined);
+  return part ?? "output";
+}
+
+const clock = systemClock;
+const real = await connectStore({ url, clock, logger: silentLogger });
+const store = new Proxy(real, {
+  get(target, name) {
+    if (name === "commit") {
+      return (owner, lastSeq, commit) =>
+        at(nameCommit(commit), () => target.commit(owner, lastSeq, commit));
+    }
+    if (name === "claimSessions") {
+      return async (request) => {
+        // Only a claim that takes something is a claim.
+        if (point === "claim" && side !== "after") {
+          const { items } = await target.listSessions({ status: ["pending"] });
+          if (items.length === 0) return [];
+          return at("claim", () => target.claimSessions(request));
+        }
+        const claimed = await target.claimSessions(request);
+        return claimed.length > 0 ? at("claim", () => Promise.resolve(claimed)) : claimed;
+      };
+    }
+    const value = target[name];
+    if (typeof value !== "function") return value;
+    return name === "readCheckpoint"
+      ? (...args) => at(name, () => value.apply(target, args))
+      : value.bind(target);
+  },
+});
+
+const config = loadConfig({ flags: { dataDir, workerSlots: 1 } });
+const lifecycle = new SessionLifecycleManager({
+  ...{ store, clock, logger: silentLogger, metrics: silentMetrics },
+});
+const workspaces = await createLocalWorkspaces({ config, env: process.env, clock });
+const openWorkspace = async (session, signal) => {
+  const opened = await at("openWorkspace", () => workspaces.open(session, signal));
+  return {
+    ...opened,
+    spawn: async (spec) => {
+      const child = await at("spawn", () => opened.spawn(spec));
+      const exited = child.exited.then((exit) => at("exit", () => Promise.resolve(exit)));
+      return { ...child, exited, stop: (graceMs) => child.stop(graceMs) };
+    },
+    takeSnapshot: () => at("takeSnapshot", () => opened.takeSnapshot()),
+    restore: (id) => at("restore", () => opened.restore(id)),
+    close: () => at("close", () => opened.close()),
+  };
+};
+const identity = await readHostIdentity();
+const agents = [createBuiltinAgent()];
+const registry = createAgentRegistry(agents);
+const worker = createWorker({
+  ...{ store, lifecycle, config, agents, openWorkspace, identity, clock },
+  getAgent: (name) => registry.get(name),
+  workspaceHost: workspaces.hostId,
+  keepAlive: (leaseLeftMs) => workspaces.keepAlive(leaseLeftMs),
+  env: process.env,
+  version: "0.0.0",
+  logger: silentLogger,
+});
+const { bootId } = identity;
+const sweeper = createSweeper({ ...config, lifecycle, store, bootId, clock, logger: silentLogger });
+sweeper.start();
+await worker.start();
+process.stdout.write("ready\n");
+process.once("SIGTERM", async () => {
+  await worker.stop();
+  await workspaces.close();
+  await sweeper.stop();
+  await real.close();
+  process.exit(0);
+});
