@@ -242,7 +242,11 @@ export interface Store {
     workerId: string,
     leaseDurationMs: number,
   ): Promise<{ readonly isLive: boolean; readonly held: readonly Ownership[] }>;
-  /** Workers with a live lease that registered from this boot, the asker's own among them. */
+  /**
+   * Workers that registered from this boot and are not known to be dead, the asker's own among
+   * them; also those whose lease has run out, of which no lease is judged just after a start of the
+   * database.
+   */
   listPeers(bootId: string): Promise<readonly WorkerPeer[]>;
   /**
    * Declares a worker dead whose process is proved to be gone: its sessions are lost at once, its

@@ -47,7 +47,7 @@ export async function selectPeers(
 ): Promise<readonly WorkerPeer[]> {
   const { rows } = await client.query<WorkerPeer>(
     `select id, pid, pid_start_time as "pidStartTime" from stint.workers
-     where boot_id = $1 and dead_at is null and lease_expires_at > clock_timestamp() limit 1000`,
+     where boot_id = $1 and dead_at is null order by heartbeat_at desc limit 1000`,
     [bootId],
   );
   return rows;
