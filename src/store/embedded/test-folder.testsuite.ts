@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from "node:fs";
 import { createConnection } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -85,18 +85,27 @@ export class TestFolder {
   }
 }
 
-/** Supervisors keep the folder's log open as their output, which nobody else does. */
+/**
+ * Supervisors keep the folder's log open as their output and lead their session; a program that
+ * they are starting has that output for a moment too.
+ */
 function listSupervisors({ supervisorLog }: DataFolder): readonly number[] {
   return readdirSync("/proc")
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
       try {
-        return readlinkSync(`/proc/${pid}/fd/1`) === supervisorLog;
+        return readlinkSync(`/proc/${pid}/fd/1`) === supervisorLog && readSession(pid) === pid;
       } catch {
         return false; // It ended meanwhile.
       }
     })
     .map(Number);
+}
+
+/** The session of a process, by its leader. */
+function readSession(pid: string): string | undefined {
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[3];
 }
 
 async function killProcess(child: ChildProcess): Promise<void> {
