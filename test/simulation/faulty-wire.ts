@@ -1,0 +1,95 @@
+import { StintError } from "../../src/core/error.ts";
+import type { Wire, WireCall } from "./oracle-store.ts";
+import type { Chance, VirtualProcess, VirtualWorld } from "./virtual-world.ts";
+
+/** What may go wrong with one statement. */
+export const FAULTS = [
+  "refused",
+  "answer_lost",
+  "delayed",
+  "stalled",
+  "crash_before",
+  "crash_after",
+] as const;
+export type Fault = (typeof FAULTS)[number];
+
+/** How likely each fault is; what is not named does not happen. */
+export type FaultRates = Readonly<Partial<Record<Fault, number>>>;
+
+/** What a wire needs, and whom it tells. */
+export interface FaultyWireOptions {
+  readonly world: VirtualWorld;
+  readonly process: VirtualProcess;
+  readonly chance: Chance;
+  /** Asked for each statement: faults may have ended meanwhile. */
+  readonly rates: () => FaultRates;
+  /** The process dies at the statement with this number, before or after it was carried out. */
+  readonly crashPoint: () => { readonly call: number; readonly fault: Fault } | null;
+  readonly onCrash: () => void;
+  readonly onCall: (call: WireCall, fault: Fault | null) => void;
+  /** Carries out a statement, with a look at the database before and after it. */
+  readonly carryOut: <T>(call: WireCall, work: () => T) => T;
+}
+
+const ANSWER_MS_MAX = 20_000;
+
+/**
+ * A connection on which everything goes wrong that can: a statement is refused, done without an
+ * answer, late, or done long after nobody waits for it; or its process dies right before or after.
+ * What was sent is carried out although the sender has died since, as in reality.
+ */
+export function createFaultyWire(options: FaultyWireOptions): Wire {
+  const { world, process, chance } = options;
+  let calls = 0;
+  return <T>(call: WireCall, work: () => T): Promise<T> =>
+    new Promise<T>((resolve, reject) => {
+      const fault = chooseFault(options, ++calls);
+      options.onCall(call, fault);
+      if (fault === "crash_before") {
+        options.onCrash();
+        return;
+      }
+      const answer = (delayMs: number, tell: () => void): void => {
+        world.plan(process, delayMs, `answer ${call.command}`, tell);
+      };
+      const fail = (): void => {
+        reject(new StintError("database_unavailable", `the connection was lost: ${call.command}`));
+      };
+      const latencyMs = chance.between(0, 8);
+      if (fault === "refused") {
+        answer(latencyMs, fail);
+        return;
+      }
+      if (fault === "stalled") answer(ANSWER_MS_MAX, fail);
+      const sendMs = latencyMs + lateBy(fault, chance);
+      world.plan(null, sendMs, `do ${call.command}`, () => {
+        let tell: () => void;
+        try {
+          const value = options.carryOut(call, work);
+          tell = () => resolve(value);
+        } catch (error) {
+          tell = () => reject(error as Error);
+        }
+        if (fault === "crash_after") options.onCrash();
+        answer(chance.between(0, 8), fault === "answer_lost" ? fail : tell);
+      });
+    });
+}
+
+function chooseFault({ chance, rates, crashPoint }: FaultyWireOptions, call: number): Fault | null {
+  const drawn = chance.next();
+  const crash = crashPoint();
+  if (crash?.call === call) return crash.fault;
+  let sum = 0;
+  const known = rates();
+  for (const fault of FAULTS) {
+    sum += known[fault] ?? 0;
+    if (drawn < sum) return fault;
+  }
+  return null;
+}
+
+function lateBy(fault: Fault | null, chance: Chance): number {
+  if (fault === "delayed") return chance.between(200, 4_000);
+  return fault === "stalled" ? chance.between(5_000, 30_000) : 0;
+}

@@ -1,0 +1,185 @@
+import { expect, test } from "vitest";
+import type { Checkpoint } from "../../src/core/attempt.ts";
+import type { CommitResult, OwnerCommit, Ownership } from "../../src/core/store.ts";
+import { InvariantBroken } from "./invariants.ts";
+import { OracleDatabase } from "./oracle-database.ts";
+import type { AppendSlot, SessionRow, StoredSession, WorkerRow } from "./oracle-rows.ts";
+import { OracleStore, type OracleStoreOptions } from "./oracle-store.ts";
+import { runScenario, type Variant } from "./simulation.ts";
+
+/** A bug must be found within so many scenarios. */
+const SEEDS_MAX = 120;
+
+class NoEpochCheck extends OracleDatabase {
+  protected override mayAppend(row: SessionRow, slot: AppendSlot): boolean {
+    return row.status === "active" && (slot.part === null || row.commitId !== slot.lastId);
+  }
+}
+
+class NoPlaceCheck extends OracleDatabase {
+  protected override mayAppend(row: SessionRow, slot: AppendSlot): boolean {
+    return row.epoch === slot.epoch && row.status === "active";
+  }
+}
+
+class ActiveForEver extends OracleDatabase {
+  protected override isLost(): boolean {
+    return false;
+  }
+}
+
+class LeaseRevived extends OracleDatabase {
+  protected override mayRenew(): boolean {
+    return true;
+  }
+}
+
+class ClaimWithoutLease extends OracleDatabase {
+  protected override mayClaim(_worker: WorkerRow): boolean {
+    return true;
+  }
+}
+
+class SweepByAnotherClock extends OracleDatabase {
+  protected override isLost(row: SessionRow): boolean {
+    const worker = this.workers.get(row.workerId ?? "");
+    const isLate = worker !== undefined && worker.leaseExpiresAt <= this.now + 13_500;
+    return super.isLost(row) || (row.status === "active" && isLate);
+  }
+}
+
+class EndWithoutLookingAtInbox extends OracleDatabase {
+  protected override mayLeave(): boolean {
+    return true;
+  }
+}
+
+class LostMessage extends OracleDatabase {
+  #count = 0;
+
+  protected override addToInbox(...args: Parameters<OracleDatabase["addToInbox"]>): void {
+    if (args[1].kind !== "message" || ++this.#count % 4 !== 0) super.addToInbox(...args);
+  }
+}
+
+class MessageTakenTwice extends OracleDatabase {
+  protected override takeFromInbox(stored: StoredSession, ids: readonly string[]): void {
+    for (const item of stored.inbox) {
+      if (ids.includes(item.id)) item.consumedEpoch = stored.row.epoch;
+    }
+  }
+}
+
+class TransitionWithoutEvent extends OracleDatabase {
+  protected override addEvent(...args: Parameters<OracleDatabase["addEvent"]>): void {
+    if (args[1] !== "state_changed" || args[2]["reason"] !== "worker_lost") super.addEvent(...args);
+  }
+}
+
+class EpochStays extends OracleDatabase {
+  protected override changeState(...args: Parameters<OracleDatabase["changeState"]>): void {
+    super.changeState(...args);
+    if (args[1].reason === "worker_lost") args[0].row.epoch--;
+  }
+}
+
+class TerminalGoesOn extends OracleDatabase {
+  override recordActivity(owners: readonly Ownership[]): void {
+    super.recordActivity(owners);
+    for (const { sessionId } of owners) {
+      const stored = this.sessions.get(sessionId);
+      if (stored?.row.completedAt) this.addEvent(stored, "terminal", { output: "late" });
+    }
+  }
+
+  protected override mayAppend(row: SessionRow, slot: AppendSlot): boolean {
+    return super.mayAppend(row, slot) || (row.completedAt !== null && slot.base <= row.lastSeq);
+  }
+}
+
+class TriedForEver extends OracleDatabase {
+  protected override isExhausted(): boolean {
+    return false;
+  }
+
+  protected override changeState(...args: Parameters<OracleDatabase["changeState"]>): void {
+    super.changeState(...args);
+  }
+}
+
+class CallOpenedTwice extends OracleDatabase {
+  protected override isTakenTwice(): boolean {
+    return false;
+  }
+}
+
+/** Forgets calls that have no outcome, so that an attempt that goes on runs them once more. */
+class ForgetfulStore extends OracleStore {
+  override async readCheckpoint(sessionId: string): Promise<Checkpoint> {
+    const checkpoint = await super.readCheckpoint(sessionId);
+    return { ...checkpoint, calls: checkpoint.calls.filter(({ status }) => status !== "open") };
+  }
+}
+
+/** Answers before the database has. */
+class HastyStore extends OracleStore {
+  readonly #onAcknowledged: OracleStoreOptions["onAcknowledged"];
+
+  constructor(options: OracleStoreOptions) {
+    super({ ...options, onAcknowledged: () => undefined });
+    this.#onAcknowledged = options.onAcknowledged;
+  }
+
+  override commit(owner: Ownership, lastSeq: number, commit: OwnerCommit): Promise<CommitResult> {
+    const written = super.commit(owner, lastSeq, commit);
+    if (commit.transition || !commit.events?.length) return written;
+    const events = commit.events.map(({ type, data }) => ({ id: "?", type, data }));
+    const slot = { ...owner, base: lastSeq, lastId: "?", part: null, events };
+    this.#onAcknowledged?.(slot as unknown as AppendSlot);
+    const status = "ok" as const;
+    return Promise.resolve({ status, lastSeq: lastSeq + events.length, epoch: owner.epoch });
+  }
+}
+
+const database = (Bug: typeof OracleDatabase): Variant => ({
+  createDatabase: (options) => new Bug(options),
+});
+
+const BUGS: Readonly<Record<string, Variant>> = {
+  "an append that does not check the epoch": database(NoEpochCheck),
+  "an append that does not compare last_seq": database(NoPlaceCheck),
+  "a heartbeat that revives a lease that has run out": database(LeaseRevived),
+  "a claim without a live lease": database(ClaimWithoutLease),
+  "a sweep by a clock that is fast": database(SweepByAnotherClock),
+  "no sweep of lost leases": database(ActiveForEver),
+  "a turn that ends without a look at the inbox": database(EndWithoutLookingAtInbox),
+  "a message that is lost in the inbox": database(LostMessage),
+  "a message that can be taken twice": database(MessageTakenTwice),
+  "a transition without its event": database(TransitionWithoutEvent),
+  "a transition that leaves the epoch": database(EpochStays),
+  "a terminal session that goes on": database(TerminalGoesOn),
+  "a recovery without a budget": database(TriedForEver),
+  "a recovery that repeats a call without outcome": {
+    ...database(CallOpenedTwice),
+    createStore: (options) => new ForgetfulStore(options),
+  },
+  "an acknowledgement before the commit": {
+    createStore: (options) => new HastyStore(options),
+  },
+  "a snapshot that is named before it is stored": { hasHastyDisk: true },
+};
+
+for (const [name, variant] of Object.entries(BUGS)) {
+  test(`the simulation finds ${name}`, async () => {
+    let found: unknown = null;
+    let seed = 0;
+    while (found === null && ++seed <= SEEDS_MAX) {
+      found = await runScenario(seed, variant).then(
+        () => null,
+        (error: unknown) => error,
+      );
+    }
+    console.log(`${name}: seed ${seed}: ${String(found)}`);
+    expect(found).toBeInstanceOf(InvariantBroken);
+  }, 60_000);
+}

@@ -1,0 +1,179 @@
+import { createFakeAgent, type FakeAct } from "../../src/agents/fake.ts";
+import type { AgentAdapter } from "../../src/core/attempt.ts";
+import { delay } from "../../src/core/clock.ts";
+import { silentLogger } from "../../src/core/log.ts";
+import { silentMetrics } from "../../src/core/metrics.ts";
+import type { SessionSnapshot } from "../../src/core/session.ts";
+import type { Store } from "../../src/core/store.ts";
+import type { WorkspaceFiles } from "../../src/core/workspace.ts";
+import type { AttemptWorkspace } from "../../src/worker/attempt-workspace.ts";
+import { PeerWatch } from "../../src/worker/peer-watch.ts";
+import { createPeriodicService } from "../../src/worker/service.ts";
+import { SessionLifecycleManager } from "../../src/worker/session-lifecycle-manager.ts";
+import { createSweeper } from "../../src/worker/sweeper.ts";
+import { createWorker, type Worker } from "../../src/worker/worker.ts";
+import { broken } from "./invariants.ts";
+import type { VirtualProcess } from "./virtual-world.ts";
+
+export const LEASE_MS = 15_000;
+export const BOOT_ID = "boot";
+const SLOTS = 2;
+
+/** What the agent of a session does; it travels as the prompt. */
+export interface AgentPlan {
+  /** Milliseconds of thought before each call. */
+  readonly thoughts: readonly number[];
+  readonly end: "say" | "crash" | "fail";
+}
+
+/** The disk that all workers of a host share; it outlives them. */
+export class HostDisk {
+  /** How often each call had its effect. */
+  readonly effects = new Map<string, number>();
+  readonly snapshots = new Set<string>();
+  /** A planted bug: ids are given out before what they name is stored. */
+  readonly isHasty: boolean;
+  #snapshots = 0;
+
+  constructor(isHasty = false) {
+    this.isHasty = isHasty;
+  }
+
+  /** An effect that must not happen twice. */
+  act(sessionId: string, path: string): void {
+    const key = `${sessionId}/${path}`;
+    const count = (this.effects.get(key) ?? 0) + 1;
+    this.effects.set(key, count);
+    if (count > 1) broken(`the call that writes ${key} had its effect ${count} times`);
+  }
+
+  async takeSnapshot(process: VirtualProcess, sessionId: string): Promise<string> {
+    const id = `${sessionId}/${++this.#snapshots}`;
+    const stored = delay(process, process.chance.between(20, 400)).then(() => {
+      this.snapshots.add(id);
+    });
+    if (!this.isHasty) await stored;
+    return id;
+  }
+}
+
+/** What a worker of a simulation is made of. */
+export interface SimulatedWorkerOptions {
+  readonly process: VirtualProcess;
+  readonly store: Store;
+  readonly disk: HostDisk;
+  readonly pid: number;
+  readonly isRunning: (pid: number) => boolean;
+  /** Looks at other workers' processes, and takes over at once. */
+  readonly watchesPeers: boolean;
+}
+
+/** The real worker and its sweeps, in a virtual process. */
+export function createSimulatedWorker(options: SimulatedWorkerOptions): Worker {
+  const { process: clock, store, disk, pid, isRunning } = options;
+  const logger = silentLogger;
+  const lifecycle = new SessionLifecycleManager({ store, clock, logger, metrics: silentMetrics });
+  const agent = createPlannedAgent();
+  const identity = { host: "host", bootId: BOOT_ID, pid, pidStartTime: String(pid) };
+  const worker = createWorker({
+    ...{ store, lifecycle, identity, clock, logger, env: {}, version: "0.0.0" },
+    config: {
+      ...{ workerSlots: SLOTS, workerName: clock.name, leaseDurationMs: LEASE_MS },
+      ...{ heartbeatIntervalMs: 3_000, claimIntervalMs: 1_000, shutdownGraceMs: 4_000 },
+    },
+    agents: [agent],
+    getAgent: () => agent,
+    openWorkspace: (session) => openWorkspace(clock, disk, session),
+    workspaceHost: "here",
+  });
+  const sweeper = createSweeper({
+    ...{ lifecycle, lostLeaseIntervalMs: 1_000, sweepIntervalMs: 60_000, peerIntervalMs: 60_000 },
+    ...{ store, bootId: "", clock, logger },
+  });
+  const peers = new PeerWatch({
+    ...{ store, bootId: options.watchesPeers ? BOOT_ID : "", logger },
+    isRunning: (other) => Promise.resolve(isRunning(other)),
+    onBuried: () => undefined,
+  });
+  const watch = createPeriodicService({
+    ...{ name: "peer-watch", intervalMs: 1_000, clock, logger },
+    runOnce: () => peers.runOnce(),
+  });
+  return {
+    ...worker,
+    async start() {
+      await worker.start();
+      sweeper.start();
+      watch.start();
+    },
+    async stop() {
+      await worker.stop();
+      await Promise.all([sweeper.stop(), watch.stop()]);
+    },
+  };
+}
+
+function createPlannedAgent(): AgentAdapter {
+  const agent = createFakeAgent([], "fake");
+  return {
+    ...agent,
+    run: (context) => {
+      const plan = JSON.parse(context.prompt) as AgentPlan;
+      const think = (thoughtMs: number): FakeAct => ({
+        wait: (signal) => {
+          context.recordActivity();
+          return delay(context.clock, thoughtMs, signal);
+        },
+      });
+      const acts = plan.thoughts.flatMap((thoughtMs, place): FakeAct[] => [
+        think(thoughtMs),
+        { emit: [{ type: "terminal", data: { command: "look", output: "…", final: false } }] },
+        { call: { tool: "write_file", input: { path: `file-${place}`, content: "x" } } },
+      ]);
+      return createFakeAgent([...acts, ...endActs(plan.end)], "fake").run(context);
+    },
+  };
+}
+
+function endActs(end: AgentPlan["end"]): FakeAct[] {
+  if (end === "crash") return [{ crash: "a defect" }];
+  if (end === "say") return [{ say: "Done." }];
+  return [{ fail: { reason: "refusal", message: "no" } }];
+}
+
+async function openWorkspace(
+  process: VirtualProcess,
+  disk: HostDisk,
+  session: SessionSnapshot,
+): Promise<AttemptWorkspace> {
+  const take = (): Promise<string> => disk.takeSnapshot(process, session.id);
+  await delay(process, process.chance.between(5, 300));
+  const base = `${session.id}/base`;
+  disk.snapshots.add(base);
+  return {
+    ...{ path: `/workspaces/${session.id}`, custodyLevel: "none", base },
+    files: openFiles(process, disk, session.id),
+    spawn: () => Promise.reject(new Error("there are no processes here")),
+    takeSnapshot: take,
+    async restore(id) {
+      await delay(process, process.chance.between(5, 100));
+      if (!disk.snapshots.has(id)) broken(`snapshot ${id} is in the log and not on the disk`);
+    },
+    readChanges: () => Promise.resolve([]),
+    close: () => delay(process, process.chance.between(0, 20)),
+  };
+}
+
+function openFiles(process: VirtualProcess, disk: HostDisk, sessionId: string): WorkspaceFiles {
+  const absent = Object.assign(new Error("there is no such file"), { code: "ENOENT" });
+  return {
+    read: () => Promise.reject(absent),
+    async write(path) {
+      disk.act(sessionId, path);
+      await delay(process, process.chance.between(1, 200));
+      return "created";
+    },
+    list: () => Promise.resolve({ entries: [], truncated: false }),
+    search: () => Promise.resolve({ matches: [], truncated: false }),
+  };
+}
