@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import fc from "fast-check";
+import { assert, asyncModelRun, asyncProperty, commands } from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ManualClock } from "../../src/core/manual-clock.ts";
 import { connectStore } from "../../src/store/postgres-store.ts";
@@ -45,16 +45,16 @@ async function createPostgresSide(): Promise<Side & { close(): Promise<void> }> 
 
 test("Postgres and the oracle answer every sequence of commands alike and hold the same state", async () => {
   const seen = new Map<string, number>();
-  const commands = makeCommands((name) => seen.set(name, (seen.get(name) ?? 0) + 1));
+  const choices = makeCommands((name) => seen.set(name, (seen.get(name) ?? 0) + 1));
   const beginnings = makeBeginnings();
-  await fc.assert(
-    fc.asyncProperty(fc.commands(commands, { maxCommands: 60, size: "max" }), async (run) => {
+  await assert(
+    asyncProperty(commands(choices, { maxCommands: 60, size: "max" }), async (run) => {
       const real = await createPostgresSide();
       try {
         const known = { sessions: [], workers: [], owners: [], calls: [], messages: [] };
         const pair: Pair = { known, sides: [createOracleSide(), real] };
         for (const begin of beginnings) await begin.run(pair, null);
-        await fc.asyncModelRun(() => ({ model: pair, real: null }), run);
+        await asyncModelRun(() => ({ model: pair, real: null }), run);
       } finally {
         await real.close();
       }

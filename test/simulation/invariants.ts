@@ -11,7 +11,9 @@ interface Seen {
   fold: FoldedSession;
   readonly ids: Set<string>;
   readonly texts: Set<string>;
+  /** Attempts in a row that were lost without a model step or an outcome. */
   fruitless: number;
+  hasProgress: boolean;
   orphanSince: number | null;
 }
 
@@ -104,7 +106,7 @@ export class Invariants {
     if (seen.ids.has(event.id)) broken(`event ${event.id} is twice in the log of ${sessionId}`);
     seen.ids.add(event.id);
     if (event.type === "state_changed") this.#readTransition(sessionId, seen, event);
-    if (event.type === "thinking" || event.type === "tool") seen.fruitless = 0;
+    if (event.type === "thinking" || event.type === "tool") seen.hasProgress = true;
     if (event.type === "user_message") {
       const text = String(event.data["text"]);
       if (seen.texts.has(text)) broken(`message "${text}" was taken twice by ${sessionId}`);
@@ -121,11 +123,15 @@ export class Invariants {
     if (reason === "worker_lost" && this.#isLive(workerId)) {
       broken(`session ${sessionId} was taken from ${workerId}, whose lease lives`);
     }
-    if (reason === "worker_lost" || reason === "agent_lost") {
-      if (++seen.fruitless >= FRUITLESS_MAX) {
-        broken(`session ${sessionId} is tried again after ${seen.fruitless} attempts in vain`);
-      }
-    } else if (to !== "active") seen.fruitless = 0;
+    if (to === "active") {
+      seen.hasProgress = false;
+      return;
+    }
+    const isLoss = reason === "worker_lost" || reason === "agent_lost";
+    seen.fruitless = isLoss && !seen.hasProgress ? seen.fruitless + 1 : 0;
+    if (seen.fruitless >= FRUITLESS_MAX) {
+      broken(`session ${sessionId} is tried again after ${seen.fruitless} attempts in vain`);
+    }
   }
 
   #checkOwner({ row }: StoredSession): void {
@@ -166,7 +172,7 @@ export class Invariants {
   #seenOf(sessionId: string): Seen {
     const known = this.#seen.get(sessionId);
     if (known) return known;
-    const none = { fruitless: 0, orphanSince: null };
+    const none = { fruitless: 0, hasProgress: false, orphanSince: null };
     const seen = { fold: EMPTY_FOLD, ids: new Set<string>(), texts: new Set<string>(), ...none };
     this.#seen.set(sessionId, seen);
     return seen;

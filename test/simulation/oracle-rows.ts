@@ -127,9 +127,12 @@ export interface SlotAnswer {
   readonly code: string;
 }
 
+function copyAll<T extends object>(rows: readonly T[]): T[] {
+  return rows.map((row) => ({ ...row }));
+}
+
 /** A copy that a later change of the original does not reach. */
 export function copyStored(stored: StoredSession): StoredSession {
-  const copyAll = <T extends object>(rows: readonly T[]): T[] => rows.map((row) => ({ ...row }));
   return {
     row: { ...stored.row },
     events: [...stored.events],

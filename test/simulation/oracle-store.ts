@@ -1,4 +1,4 @@
-import type { Checkpoint } from "../../src/core/attempt.ts";
+import type { Checkpoint, LedgerCall } from "../../src/core/attempt.ts";
 import { type Clock, delay } from "../../src/core/clock.ts";
 import { StintError, toStintError } from "../../src/core/error.ts";
 import {
@@ -29,7 +29,13 @@ import type {
   WorkerSnapshot,
 } from "../../src/core/store.ts";
 import { isWaiting, type OracleDatabase } from "./oracle-database.ts";
-import { type AppendSlot, type SlotAnswer, type StoredSession, toSnapshot } from "./oracle-rows.ts";
+import {
+  type AppendSlot,
+  type CallRow,
+  type SlotAnswer,
+  type StoredSession,
+  toSnapshot,
+} from "./oracle-rows.ts";
 
 /** A statement on its way to the database. */
 export interface WireCall {
@@ -423,11 +429,16 @@ export function toCheckpoint({ row, steps, calls, inbox }: StoredSession): Check
       .map(({ iteration, inputs, response, usage }) => ({ iteration, inputs, response, usage })),
     calls: [...calls]
       .sort((a, b) => a.iteration - b.iteration || a.ordinal - b.ordinal)
-      .map(({ deadlineAt: _, ...call }) => ({ ...call })),
+      .map(toLedgerCall),
     undelivered: undelivered.map(({ id, text }) => ({
       ...{ id, text: text ?? "", possibleDuplicate: true },
     })),
   };
+}
+
+function toLedgerCall(row: CallRow): LedgerCall {
+  const { deadlineAt: _deadlineAt, ...call } = row;
+  return call;
 }
 
 function readBack(event: NewEvent): NewEvent {
@@ -435,7 +446,8 @@ function readBack(event: NewEvent): NewEvent {
   return { type, data: JSON.parse(json) as object } as NewEvent;
 }
 
-function pickFields({ events: _, ...fields }: OwnerCommit): OwnerCommit | null {
+function pickFields(commit: OwnerCommit): OwnerCommit | null {
+  const { events: _events, ...fields } = commit;
   const { inboxConsumed, rawMessages, ...others } = fields;
   const isEmpty =
     !inboxConsumed?.length &&

@@ -12,7 +12,7 @@ import { createPeriodicService } from "../../src/worker/service.ts";
 import { SessionLifecycleManager } from "../../src/worker/session-lifecycle-manager.ts";
 import { createSweeper } from "../../src/worker/sweeper.ts";
 import { createWorker, type Worker } from "../../src/worker/worker.ts";
-import { broken } from "./invariants.ts";
+import { InvariantBroken } from "./invariants.ts";
 import type { VirtualProcess } from "./virtual-world.ts";
 
 export const LEASE_MS = 15_000;
@@ -24,6 +24,8 @@ export interface AgentPlan {
   /** Milliseconds of thought before each call. */
   readonly thoughts: readonly number[];
   readonly end: "say" | "crash" | "fail";
+  /** Takes its whole worker down as soon as it works. */
+  readonly isPoison: boolean;
 }
 
 /** The disk that all workers of a host share; it outlives them. */
@@ -33,9 +35,11 @@ export class HostDisk {
   readonly snapshots = new Set<string>();
   /** A planted bug: ids are given out before what they name is stored. */
   readonly isHasty: boolean;
+  readonly #onBroken: (error: InvariantBroken) => void;
   #snapshots = 0;
 
-  constructor(isHasty = false) {
+  constructor(onBroken: (error: InvariantBroken) => void, isHasty = false) {
+    this.#onBroken = onBroken;
     this.isHasty = isHasty;
   }
 
@@ -44,14 +48,27 @@ export class HostDisk {
     const key = `${sessionId}/${path}`;
     const count = (this.effects.get(key) ?? 0) + 1;
     this.effects.set(key, count);
-    if (count > 1) broken(`the call that writes ${key} had its effect ${count} times`);
+    if (count > 1) this.#report(`the call that writes ${key} had its effect ${count} times`);
+  }
+
+  async #store(process: VirtualProcess, id: string): Promise<void> {
+    await delay(process, process.chance.pick([20, 200, 2_000]));
+    this.snapshots.add(id);
+  }
+
+  /** What is gone back to must be there. */
+  requireSnapshot(id: string): void {
+    if (!this.snapshots.has(id)) this.#report(`snapshot ${id} is in the log, not on the disk`);
+  }
+
+  /** The worker would take it for an error of its own. */
+  #report(message: string): void {
+    this.#onBroken(new InvariantBroken(message));
   }
 
   async takeSnapshot(process: VirtualProcess, sessionId: string): Promise<string> {
     const id = `${sessionId}/${++this.#snapshots}`;
-    const stored = delay(process, process.chance.between(20, 400)).then(() => {
-      this.snapshots.add(id);
-    });
+    const stored = this.#store(process, id);
     if (!this.isHasty) await stored;
     return id;
   }
@@ -66,6 +83,8 @@ export interface SimulatedWorkerOptions {
   readonly isRunning: (pid: number) => boolean;
   /** Looks at other workers' processes, and takes over at once. */
   readonly watchesPeers: boolean;
+  /** An agent brings the worker down. */
+  readonly onPoison: () => void;
 }
 
 /** The real worker and its sweeps, in a virtual process. */
@@ -73,7 +92,7 @@ export function createSimulatedWorker(options: SimulatedWorkerOptions): Worker {
   const { process: clock, store, disk, pid, isRunning } = options;
   const logger = silentLogger;
   const lifecycle = new SessionLifecycleManager({ store, clock, logger, metrics: silentMetrics });
-  const agent = createPlannedAgent();
+  const agent = createPlannedAgent(options.onPoison);
   const identity = { host: "host", bootId: BOOT_ID, pid, pidStartTime: String(pid) };
   const worker = createWorker({
     ...{ store, lifecycle, identity, clock, logger, env: {}, version: "0.0.0" },
@@ -113,7 +132,7 @@ export function createSimulatedWorker(options: SimulatedWorkerOptions): Worker {
   };
 }
 
-function createPlannedAgent(): AgentAdapter {
+function createPlannedAgent(onPoison: () => void): AgentAdapter {
   const agent = createFakeAgent([], "fake");
   return {
     ...agent,
@@ -122,6 +141,7 @@ function createPlannedAgent(): AgentAdapter {
       const think = (thoughtMs: number): FakeAct => ({
         wait: (signal) => {
           context.recordActivity();
+          if (plan.isPoison) onPoison();
           return delay(context.clock, thoughtMs, signal);
         },
       });
@@ -157,7 +177,7 @@ async function openWorkspace(
     takeSnapshot: take,
     async restore(id) {
       await delay(process, process.chance.between(5, 100));
-      if (!disk.snapshots.has(id)) broken(`snapshot ${id} is in the log and not on the disk`);
+      disk.requireSnapshot(id);
     },
     readChanges: () => Promise.resolve([]),
     close: () => delay(process, process.chance.between(0, 20)),
@@ -170,7 +190,7 @@ function openFiles(process: VirtualProcess, disk: HostDisk, sessionId: string): 
     read: () => Promise.reject(absent),
     async write(path) {
       disk.act(sessionId, path);
-      await delay(process, process.chance.between(1, 200));
+      await delay(process, process.chance.pick([1, 200, 2_000]));
       return "created";
     },
     list: () => Promise.resolve({ entries: [], truncated: false }),

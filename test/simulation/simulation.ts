@@ -98,7 +98,7 @@ class Simulation {
     const options = { now: () => this.#world.now, newId: () => ids.newId() };
     this.#database = variant.createDatabase?.(options) ?? new OracleDatabase(options);
     this.#invariants = new Invariants(this.#database);
-    this.#disk = new HostDisk(variant.hasHastyDisk);
+    this.#disk = new HostDisk((error) => (this.#failure ??= error), variant.hasHastyDisk);
     this.#watchesPeers = this.#chance.happens(0.3);
     // Most scenarios know only some of the faults: the others would hide what these bring about.
     this.#rates = Object.fromEntries(
@@ -245,6 +245,7 @@ class Simulation {
     const store = this.#connect(process, true, () => this.#kill(host, 2_000));
     const worker = createSimulatedWorker({
       ...{ process, store, disk: this.#disk, pid, watchesPeers: this.#watchesPeers },
+      onPoison: () => this.#kill(host, 500),
       isRunning: (other) => this.#processes.get(other)?.isAlive ?? false,
     });
     const host: Host = { place, process, worker, pid };
@@ -336,6 +337,7 @@ class Simulation {
     const chance = process.chance;
     const calls = Array.from({ length: chance.between(0, 4) });
     const plan: AgentPlan = {
+      isPoison: chance.happens(0.03),
       thoughts: calls.map(() => chance.pick([0, 50, 500, 2_000, 6_000])),
       end: chance.pick(["say", "say", "say", "say", "say", "say", "crash", "fail"] as const),
     };

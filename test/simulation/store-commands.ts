@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import fc from "fast-check";
+import { type Arbitrary, type AsyncCommand, nat, tuple } from "fast-check";
 import { toStintError } from "../../src/core/error.ts";
 import type { NewEvent } from "../../src/core/event.ts";
 import { LOCAL_USER_ID } from "../../src/core/session.ts";
@@ -43,7 +43,7 @@ const GRAIN_MS = 10_000;
 const LEASE_MS = 3 * GRAIN_MS;
 
 /** A command of a run: a name with its choices, and how it is carried out on one side. */
-class StoreCommand implements fc.AsyncCommand<Pair, unknown> {
+class StoreCommand implements AsyncCommand<Pair, unknown> {
   readonly #text: string;
   readonly #begin: (known: Known) => Act | null;
   readonly #onRun: (name: string) => void;
@@ -223,34 +223,40 @@ function registerWorker(known: Known, a: number): Act {
   return ({ store }) => store.registerWorker(worker);
 }
 
+function claimFirst({ workers: [workerId = ""], sessions: [sessionId = ""] }: Known): Act {
+  return ({ store }) => store.claimSessions({ workerId, limit: 1, sessionId });
+}
+
 /** What a run begins with: a worker, and sessions of which it holds one. */
-export function makeBeginnings(): fc.AsyncCommand<Pair, unknown>[] {
-  const claim = ({ workers: [workerId = ""], sessions: [sessionId = ""] }: Known): Act => {
-    return ({ store }) => store.claimSessions({ workerId, limit: 1, sessionId });
-  };
+export function makeBeginnings(): AsyncCommand<Pair, unknown>[] {
   return [
     new StoreCommand("registerWorker", (known) => registerWorker(known, 1)),
     new StoreCommand("createSession", (known) => createSession(known, 1, 1)),
     new StoreCommand("createSession", (known) => createSession(known, 2, 2)),
-    new StoreCommand("claimSession", claim),
+    new StoreCommand("claimSession", claimFirst),
   ];
 }
 
-const choice = fc.nat(1_000);
+/** A store may tell more than the port promises, and in any order. */
+async function sorted(notices: Promise<readonly TransitionNotice[]>): Promise<unknown> {
+  return (await notices)
+    .map(({ sessionId, from, to, reason, epoch }) => ({ sessionId, from, to, reason, epoch }))
+    .sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+}
+
+const choice = nat(1_000);
 
 /** All commands, with how often each is taken. */
 export function makeCommands(
   onRun: (name: string) => void,
-): fc.Arbitrary<fc.AsyncCommand<Pair, unknown>>[] {
+): Arbitrary<AsyncCommand<Pair, unknown>>[] {
   const define = (
     name: string,
     begin: (known: Known, a: number, b: number) => Act | null,
-  ): fc.Arbitrary<StoreCommand> =>
-    fc
-      .tuple(choice, choice)
-      .map(
-        ([a, b]) => new StoreCommand(`${name}(${a}, ${b})`, (known) => begin(known, a, b), onRun),
-      );
+  ): Arbitrary<StoreCommand> =>
+    tuple(choice, choice).map(
+      ([a, b]) => new StoreCommand(`${name}(${a}, ${b})`, (known) => begin(known, a, b), onRun),
+    );
   const onSession = (
     name: string,
     act: (side: Side, id: string, choice: number) => Promise<unknown>,
@@ -309,11 +315,6 @@ export function makeCommands(
     "shiftTime",
     (_known, a) => (side) => side.shiftTime(GRAIN_MS * ([1, 2, 3, 1, 6][a % 5] ?? 1)),
   );
-  // A store may tell more than the port promises.
-  const sorted = async (notices: Promise<readonly TransitionNotice[]>) =>
-    (await notices)
-      .map(({ sessionId, from, to, reason, epoch }) => ({ sessionId, from, to, reason, epoch }))
-      .sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
   const often = [create, register, claimAny, claimAny, claimOne, send, shift, ...commits];
   return [
     ...often,

@@ -6,10 +6,12 @@ type State = Readonly<Record<string, unknown>>;
 
 const GRAIN_MS = 10_000;
 
+function shift(...columns: readonly string[]): string {
+  return columns.map((name) => `${name} = ${name} - $1 * interval '1 millisecond'`).join(", ");
+}
+
 /** Moves all that a database has written down into the past: as if that time had gone by. */
 export async function shiftPostgres(admin: Client, byMs: number): Promise<void> {
-  const shift = (...columns: string[]): string =>
-    columns.map((name) => `${name} = ${name} - $1 * interval '1 millisecond'`).join(", ");
   const statements = [
     `update public.coding_sessions set ${shift("created_at", "resume_at", "deadline_at", "paused_at")},
       ${shift("active_since", "last_activity_at", "sweep_at", "started_at")} where completed_at is null`,
@@ -57,11 +59,17 @@ export async function readPostgres(admin: Client): Promise<State> {
   return { sessions: sessions.map(sortKeys), workers: workers.map(sortKeys) };
 }
 
+/** As `jsonb_agg` tells of no rows. */
+function orNull(list: readonly unknown[]): unknown {
+  return list.length === 0 ? null : list;
+}
+
+function byId<T extends { readonly id: string }>(rows: readonly T[]): T[] {
+  return [...rows].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
 /** The whole state of an oracle, in the same form. */
 export function readOracle({ sessions, workers, now }: OracleDatabase): State {
-  const orNull = (list: readonly unknown[]): unknown => (list.length === 0 ? null : list);
-  const byId = <T extends { id: string }>(rows: T[]): T[] =>
-    rows.sort((a, b) => (a.id < b.id ? -1 : 1));
   const stored = byId([...sessions.values()].map((one) => ({ ...one, id: one.row.id })));
   return {
     sessions: stored.map(({ row, events, inbox, attempts, steps, calls }) =>
@@ -119,12 +127,11 @@ export function readOracle({ sessions, workers, now }: OracleDatabase): State {
 /** Replaces times by whether they are set; durations by how many grains they have. */
 export function stripTimes(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value ?? null), (key, one: unknown) => {
-    if (/At$/.test(key)) return one !== null;
+    if (key.endsWith("At")) return one !== null;
     if (key === "activeMs" || key === "queuedMs") return Math.floor(Number(one) / GRAIN_MS);
     if (!isPlain(one)) return one;
     // Why a commit was refused is told in the words of the database; the code must be the same.
-    const { message: _, ...rest } = one;
-    return sortKeys(one["status"] === "rejected" ? rest : one);
+    return sortKeys(one["status"] === "rejected" ? { ...one, message: "" } : one);
   }) as unknown;
 }
 
