@@ -105,7 +105,10 @@ export class Invariants {
     }
     if (seen.ids.has(event.id)) broken(`event ${event.id} is twice in the log of ${sessionId}`);
     seen.ids.add(event.id);
-    if (event.type === "state_changed") this.#readTransition(sessionId, seen, event);
+    if (event.type === "state_changed") {
+      this.#readTransition(sessionId, seen, event);
+      if (event.data["reason"] === "idle_timeout") this.#checkIdle(sessionId, event);
+    }
     if (event.type === "thinking" || event.type === "tool") seen.hasProgress = true;
     if (event.type === "user_message") {
       const text = String(event.data["text"]);
@@ -132,6 +135,18 @@ export class Invariants {
     if (seen.fruitless >= FRUITLESS_MAX) {
       broken(`session ${sessionId} is tried again after ${seen.fruitless} attempts in vain`);
     }
+  }
+
+  /** What works within its limits is not idle. The rows of the work are as the end found them. */
+  #checkIdle(sessionId: string, { data }: StoredEvent): void {
+    const { now, sessions } = this.#database;
+    const { steps = [], calls = [] } = sessions.get(sessionId) ?? {};
+    const epoch = Number(data["epoch"]) - 1;
+    const asks = steps.some(
+      (one) => !one.isFinished && one.epoch === epoch && one.deadlineAt > now,
+    );
+    const acts = calls.some(({ status, deadlineAt }) => status === "unknown" && deadlineAt > now);
+    if (asks || acts) broken(`session ${sessionId} expired as idle in the middle of its work`);
   }
 
   #checkOwner({ row }: StoredSession): void {

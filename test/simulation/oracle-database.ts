@@ -394,6 +394,15 @@ export class OracleDatabase {
     );
   }
 
+  protected isBusy({ row, calls, steps }: StoredSession): boolean {
+    return (
+      calls.some((call) => call.status === "open" && call.deadlineAt > this.now) ||
+      steps.some(
+        (step) => !step.isFinished && step.epoch === row.epoch && step.deadlineAt > this.now,
+      )
+    );
+  }
+
   protected isExhausted(stored: StoredSession): boolean {
     const restarts = stored.attempts.filter(
       (one) => one.progress || one.refunded || one.endedReason === "recovery_exhausted",
@@ -600,16 +609,12 @@ export class OracleDatabase {
     );
   }
 
-  #nextSweepAt({ row, calls, steps }: StoredSession): number {
+  #nextSweepAt(stored: StoredSession): number {
+    const { row } = stored;
     const { limits } = row;
     if (row.status === "pending") return row.createdAt + limits.queueTimeoutMs;
     if (row.status === "paused") return (row.pausedAt as number) + limits.pausedTimeoutMs;
-    const isBusy =
-      calls.some((call) => call.status === "open" && call.deadlineAt > this.now) ||
-      steps.some(
-        (step) => !step.isFinished && step.epoch === row.epoch && step.deadlineAt > this.now,
-      );
-    return (isBusy ? this.now : row.lastActivityAt) + limits.idleTimeoutMs;
+    return (this.isBusy(stored) ? this.now : row.lastActivityAt) + limits.idleTimeoutMs;
   }
 
   #explainExpiry(row: SessionRow, nextAt: number): keyof typeof EXPIRY_TEXTS | null {

@@ -104,6 +104,12 @@ class TriedForEver extends OracleDatabase {
   }
 }
 
+class BusyTakenForIdle extends OracleDatabase {
+  protected override isBusy(): boolean {
+    return false;
+  }
+}
+
 class CallOpenedTwice extends OracleDatabase {
   protected override isTakenTwice(): boolean {
     return false;
@@ -155,6 +161,7 @@ const BUGS: Readonly<Record<string, Variant>> = {
   "a transition without its event": database(TransitionWithoutEvent),
   "a transition that leaves the epoch": database(EpochStays),
   "a terminal session that goes on": database(TerminalGoesOn),
+  "a sweep that takes a working agent for idle": database(BusyTakenForIdle),
   "a recovery without a budget": database(TriedForEver),
   "a recovery that repeats a call without outcome": {
     ...database(CallOpenedTwice),

@@ -233,7 +233,7 @@ class Simulation {
     const store = this.#connect(clock, false, null);
     const logger = silentLogger;
     const lifecycle = new SessionLifecycleManager({ store, clock, logger, metrics: silentMetrics });
-    const intervals = { lostLeaseIntervalMs: 1_000, sweepIntervalMs: 60_000 };
+    const intervals = { lostLeaseIntervalMs: 1_000, sweepIntervalMs: 5_000 };
     const peers = { peerIntervalMs: 60_000, bootId: "" };
     createSweeper({ lifecycle, store, clock, logger, ...intervals, ...peers }).start();
   }
@@ -338,10 +338,16 @@ class Simulation {
     const calls = Array.from({ length: chance.between(0, 4) });
     const plan: AgentPlan = {
       isPoison: chance.happens(0.03),
-      thoughts: calls.map(() => chance.pick([0, 50, 500, 2_000, 6_000])),
+      thoughts: calls.map(() => chance.pick([0, 50, 500, 2_000, 6_000, 20_000])),
       end: chance.pick(["say", "say", "say", "say", "say", "say", "crash", "fail"] as const),
     };
+    const { limits } = newSession();
     return newSession({
+      limits: {
+        ...limits,
+        idleTimeoutMs: chance.pick([limits.idleTimeoutMs, 8_000]),
+        deadlineMs: chance.pick([null, null, null, 40_000]),
+      },
       id: process.newId(),
       agent: "fake",
       prompt: JSON.stringify(plan),
