@@ -15,9 +15,16 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-/** Kills the postmaster, as a crash of the machine would, with no chance to write anything. */
+/**
+ * Kills Postgres and its supervisor, as a crash of the machine would, with no chance to write
+ * anything. A supervisor that lived on would count the deaths and give up after the third.
+ */
 function killPostgres(dataDir: string): void {
   const pid = Number(readFileSync(join(dataDir, "pg", "postmaster.pid"), "utf8").split("\n")[0]);
+  const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+  const supervisor = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+  process.kill(pid, "SIGSTOP"); // so that it cannot end in good order when its parent dies
+  process.kill(supervisor, "SIGKILL");
   process.kill(pid, "SIGKILL");
 }
 

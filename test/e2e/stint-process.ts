@@ -15,7 +15,7 @@ export type ServiceLine = Readonly<Record<string, unknown>> & { readonly msg: st
 /** What a child sees of our environment: nothing of Stint, no keys. */
 function buildEnvironment(dataDir: string, env: Record<string, string>): Record<string, string> {
   const { PATH = "", HOME = "/root", LANG = "C.UTF-8" } = process.env;
-  return { PATH, HOME, LANG, STINT_DATA: dataDir, STINT_PORT: "0", ...env };
+  return { PATH, HOME, LANG, TMPDIR: tmpdir(), STINT_DATA: dataDir, STINT_PORT: "0", ...env };
 }
 
 /** A folder for one test's data; `dispose` ends the Postgres of it and removes it. */
