@@ -1,16 +1,18 @@
 import { randomUUID } from "node:crypto";
-import { assert, asyncModelRun, asyncProperty, commands } from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ManualClock } from "../../src/core/manual-clock.ts";
 import { connectStore } from "../../src/store/postgres-store.ts";
 import { StoreHarness, storeOptions } from "../conformance/store/harness.ts";
-import { OracleDatabase } from "./oracle-database.ts";
+import { OracleDatabase, type OracleOptions } from "./oracle-database.ts";
 import { OracleStore } from "./oracle-store.ts";
 import { makeBeginnings, makeCommands, type Pair, type Side } from "./store-commands.ts";
 import { clearPostgres, readOracle, readPostgres, shiftPostgres } from "./stored-state.ts";
 
 const RUNS = Number(process.env["STINT_DIFFERENTIAL_RUNS"] ?? 80);
 const SEED = Number(process.env["STINT_SIM_SEED"] ?? 20_260_101);
+/** Looks for the shortest sequence that shows a difference; takes minutes. */
+const MAY_SHRINK = process.env["STINT_DIFFERENTIAL_SHRINK"] === "1";
 
 let db: StoreHarness;
 beforeAll(async () => {
@@ -18,9 +20,13 @@ beforeAll(async () => {
 });
 afterAll(() => db.close());
 
-function createOracleSide(): Side {
+type CreateOracle = (options: OracleOptions) => OracleDatabase;
+
+const createOracle: CreateOracle = (options) => new OracleDatabase(options);
+
+function createOracleSide(create: CreateOracle): Side {
   const clock = new ManualClock({ idSpace: 1 });
-  const database = new OracleDatabase({ now: () => clock.now(), newId: () => randomUUID() });
+  const database = create({ now: () => clock.now(), newId: () => randomUUID() });
   return {
     store: new OracleStore({ database, clock }),
     shiftTime: (byMs) => Promise.resolve(clock.advance(byMs)),
@@ -43,25 +49,38 @@ async function createPostgresSide(): Promise<Side & { close(): Promise<void> }> 
   };
 }
 
+/** Drives both sides alike. @throws at the first difference, with the commands that led to it. */
+async function compare(create: CreateOracle, numRuns: number, seen: Map<string, number>) {
+  const onRun = (name: string): void => void seen.set(name, (seen.get(name) ?? 0) + 1);
+  const runs = fc.commands(makeCommands(onRun), { maxCommands: 60, size: "max" });
+  const property = fc.asyncProperty(runs, async (run) => {
+    const real = await createPostgresSide();
+    try {
+      const known = { sessions: [], workers: [], owners: [], calls: [], messages: [] };
+      const pair: Pair = { known, sides: [createOracleSide(create), real] };
+      for (const begin of makeBeginnings()) await begin.run(pair, null);
+      await fc.asyncModelRun(() => ({ model: pair, real: null }), run);
+    } finally {
+      await real.close();
+    }
+  });
+  await fc.assert(property, { numRuns, seed: SEED, endOnFailure: !MAY_SHRINK });
+}
+
 test("Postgres and the oracle answer every sequence of commands alike and hold the same state", async () => {
   const seen = new Map<string, number>();
-  const choices = makeCommands((name) => seen.set(name, (seen.get(name) ?? 0) + 1));
-  const beginnings = makeBeginnings();
-  await assert(
-    asyncProperty(commands(choices, { maxCommands: 60, size: "max" }), async (run) => {
-      const real = await createPostgresSide();
-      try {
-        const known = { sessions: [], workers: [], owners: [], calls: [], messages: [] };
-        const pair: Pair = { known, sides: [createOracleSide(), real] };
-        for (const begin of beginnings) await begin.run(pair, null);
-        await asyncModelRun(() => ({ model: pair, real: null }), run);
-      } finally {
-        await real.close();
-      }
-    }),
-    { numRuns: RUNS, seed: SEED, endOnFailure: process.env["STINT_DIFFERENTIAL_SHRINK"] !== "1" },
-  );
+  await compare(createOracle, RUNS, seen);
   const total = [...seen.values()].reduce((sum, count) => sum + count, 0);
-  console.log(`differential: ${RUNS} runs, ${total} commands`, Object.fromEntries(seen));
+  console.log(`differential: ${RUNS} runs, ${total} commands of ${seen.size} kinds`);
   expect(seen.size).toBeGreaterThanOrEqual(30);
+}, 120_000);
+
+test("an oracle that pays no heed to the inbox is told apart from Postgres", async () => {
+  class Heedless extends OracleDatabase {
+    protected override mayLeave(): boolean {
+      return true;
+    }
+  }
+  const comparison = compare((options) => new Heedless(options), RUNS, new Map());
+  await expect(comparison).rejects.toThrow(/Property failed/);
 }, 120_000);
