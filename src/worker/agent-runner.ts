@@ -207,6 +207,8 @@ export class AgentRunner {
     }
     try {
       const { session } = hold;
+      // Whoever has lost the session meanwhile must not touch files that are another's now.
+      hold.signal.throwIfAborted();
       return await recoverWorkspace({ session, workspace, checkpoint, commitSnapshot });
     } catch (thrown) {
       const error = toStintError(thrown);
