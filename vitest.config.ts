@@ -4,6 +4,7 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["src/**/*.test.ts", "test/**/*.test.ts"],
+    setupFiles: ["./test/property-seed.ts"],
     // Each entry may export `setup` and `teardown`; they run once, in this order, before all tests.
     globalSetup: ["./test/machine.ts", "./test/postgres.ts"],
     reporters: ["default", "./test/reporter.ts"],

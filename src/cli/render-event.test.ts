@@ -101,6 +101,11 @@ describe("EventRenderer", () => {
     expect(line!.length).toBeLessThan(210_000);
   });
 
+  it("shows an object that brings its own toString, and calls nothing of it", () => {
+    const [line] = render(["state_changed", { from: { toString: 0 }, to: "active" }]);
+    expect(line).toContain('{"toString":0}');
+  });
+
   it("never breaks, and lets no control character pass, whatever the payload", () => {
     const type = fc.constantFrom<SessionEvent["type"]>(
       ...(["state_changed", "thinking", "terminal", "file_change", "completion", "error"] as const),

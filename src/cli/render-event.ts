@@ -46,7 +46,7 @@ export class EventRenderer {
   }
 
   render(event: SessionEvent): string[] {
-    const isRunning = this.#calls.has(String(event.data["callId"] ?? ""));
+    const isRunning = this.#calls.has(writeValue(event.data["callId"] ?? ""));
     const lines = this.#renderBody(event);
     const time = formatTime(event.createdAt);
     const gutter = " ".repeat(8);
@@ -102,7 +102,7 @@ export class EventRenderer {
   }
 
   #renderTerminal(data: Data): string[] {
-    const callId = String(data["callId"] ?? "");
+    const callId = writeValue(data["callId"] ?? "");
     const isFinal = data["final"] !== false;
     const lines: string[] = [];
     if (!this.#calls.has(callId)) {
@@ -221,7 +221,7 @@ function textOf(data: Data, field: string): string | undefined {
 
 function lineOf(data: Data, field: string): string {
   const value = data[field];
-  return value === undefined || value === null ? "" : toSafeLine(String(value)).slice(0, 4_096);
+  return value === undefined || value === null ? "" : toSafeLine(writeValue(value)).slice(0, 4_096);
 }
 
 function summarize(value: unknown, width: number): string {
@@ -233,4 +233,11 @@ function summarize(value: unknown, width: number): string {
 function formatTime(createdAt: string): string {
   const date = new Date(createdAt);
   return Number.isNaN(date.getTime()) ? "--:--:--" : date.toTimeString().slice(0, 8);
+}
+
+/** Any value of a payload as text. An object's own `toString` is its sender's: it is never called. */
+function writeValue(value: unknown): string {
+  return typeof value === "object" || typeof value === "function"
+    ? JSON.stringify(value)
+    : String(value);
 }

@@ -449,7 +449,7 @@ test.skipIf(process.getuid?.() !== 0)(
       const env = { STINT_DATA: join(mount, "data") };
       await expectExit(["dev"], "disk_full", /no space left/, { env });
     } finally {
-      spawnSync("umount", [mount]);
+      spawnSync("umount", ["--lazy", mount]);
     }
   },
 );

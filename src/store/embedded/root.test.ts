@@ -117,7 +117,7 @@ describe("embedded Postgres, where its place is difficult", { timeout: 60_000 },
       ]);
     } finally {
       await folder.waitUntilStopped();
-      spawnSync("umount", [folder.dataDir]);
+      spawnSync("umount", ["--lazy", folder.dataDir]);
     }
   });
 });
