@@ -1,7 +1,7 @@
-import fc from "fast-check";
+import { configureGlobal } from "fast-check";
 
 /**
  * Properties draw the same values in every run, so that a change and nothing else turns a run red.
  * FAST_CHECK_SEED=n draws others: a search for more, or the repetition of what one found.
  */
-fc.configureGlobal({ seed: Number(process.env["FAST_CHECK_SEED"] ?? 20_261_122) });
+configureGlobal({ seed: Number(process.env["FAST_CHECK_SEED"] ?? 20_261_122) });
