@@ -37,8 +37,9 @@ function installMissingTools(): void {
     timeout: INSTALL_MS_MAX,
     env: { ...process.env, DEBIAN_FRONTEND: "noninteractive" },
   });
-  if (status !== 0)
-    notice(`could not install ${packages.join(", ")}: ${stderr.trim().slice(-500)}`);
+  if (status === 0) return;
+  const reason = stderr.trim().split("\n").at(-1) ?? "";
+  notice(`could not install ${packages.join(", ")}: ${reason.slice(0, 500)}`);
 }
 
 /** Tests start compiled processes; `npm test` has built already, a narrow run has not. */

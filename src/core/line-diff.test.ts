@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { requireTool } from "../../test/tools.ts";
 import { diffLines } from "./line-diff.ts";
 
 describe("diffLines", () => {
@@ -47,7 +48,8 @@ describe("diffLines", () => {
     expect([additions, deletions]).toEqual([50_000, 50_000]);
   });
 
-  it("makes patches that git applies to the first text and yields the second", () => {
+  it("makes patches that git applies to the first text and yields the second", (context) => {
+    requireTool(context, "git");
     const folder = mkdtempSync(join(tmpdir(), "line-diff-"));
     const lines = fc.array(fc.constantFrom("a", "b", "c", "", "d"), { maxLength: 30 });
     const text = fc
