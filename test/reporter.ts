@@ -42,7 +42,7 @@ function lacksTool({ state, reason }: Ending): boolean {
 function endingOf(test: TestCase): Ending {
   const result = test.result();
   const note = result.state === "skipped" ? (result.note ?? "") : "";
-  return { state: result.state, title: test.fullName, reason: `${note} ${test.fullName}` };
+  return { state: result.state, title: test.fullName, reason: note || test.fullName };
 }
 
 /** Names what was skipped for want of a program and closes the output with the tally. */
