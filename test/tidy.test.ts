@@ -195,7 +195,7 @@ describe("what is allowed passes", () => {
   it.each([
     "git -c credential.helper= fetch",
     "issues a token",
-    "~/work/app",
+    "~/code/app",
     "/home/ann/work",
     "/workspace",
     "fast-check prints its seed",
