@@ -942,7 +942,8 @@ begin
   end if;
   update public.coding_sessions set
     status = p_to, reason = p_reason,
-    resume_at = case when p_to = 'paused' then now() + p_resume_ms * interval '1 millisecond' end,
+    resume_at = case when p_to = 'paused' and not stint.is_asked_to_pause(p_session)
+      then now() + p_resume_ms * interval '1 millisecond' end,
     error_code = case when p_to = 'paused' then error_code else p_reason end,
     error_message = case when p_to = 'paused' then error_message else p_message end
   where id = p_session returning * into session;
@@ -1142,6 +1143,15 @@ begin
     raise exception 'epoch % does not own session %', p_epoch, p_session using errcode = 'ST009';
   end if;
 end $function$;
+CREATE OR REPLACE FUNCTION stint.is_asked_to_pause(p_session uuid)
+ RETURNS boolean
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+  select exists (select from stint.inbox
+    where session_id = p_session and kind = 'pause' and consumed_at is null)
+$function$;
 CREATE OR REPLACE FUNCTION stint.is_reason_for(p_reason text, p_to text)
  RETURNS boolean
  LANGUAGE sql
@@ -1350,6 +1360,8 @@ begin
   update public.coding_sessions set resume_at = least(coalesce(resume_at, now()), now()),
     limits = case when p_limits is null then limits else limits || p_limits end
   where id = p_session returning * into session;
+  update stint.inbox set consumed_at = now()
+  where session_id = p_session and kind = 'pause' and consumed_at is null;
   return session;
 end $function$;
 CREATE OR REPLACE FUNCTION stint.send_message(p_session uuid, p_id uuid, p_user uuid, p_text text, p_items_max

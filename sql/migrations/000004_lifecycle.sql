@@ -176,8 +176,16 @@ begin
   end loop;
 end $$;
 
+-- Whether a person has asked for a pause that nobody has carried out yet.
+create function stint.is_asked_to_pause(p_session uuid) returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp as $$
+  select exists (select from stint.inbox
+    where session_id = p_session and kind = 'pause' and consumed_at is null)
+$$;
+
 -- Ends or pauses a session over its owner's head, in one transaction: what the log must say before
--- a terminal state, then the transition with its epoch.
+-- a terminal state, then the transition with its epoch. A pause that a person asked for, and that the
+-- owner did not live to carry out, is carried out by this one: the session is held.
 create function stint.force_transition(
   p_session uuid, p_to text, p_reason text, p_message text, p_resume_ms bigint default null
 ) returns public.coding_sessions
@@ -195,7 +203,8 @@ begin
   end if;
   update public.coding_sessions set
     status = p_to, reason = p_reason,
-    resume_at = case when p_to = 'paused' then now() + p_resume_ms * interval '1 millisecond' end,
+    resume_at = case when p_to = 'paused' and not stint.is_asked_to_pause(p_session)
+      then now() + p_resume_ms * interval '1 millisecond' end,
     error_code = case when p_to = 'paused' then error_code else p_reason end,
     error_message = case when p_to = 'paused' then error_message else p_message end
   where id = p_session returning * into session;
@@ -234,7 +243,8 @@ begin
   return session;
 end $$;
 
--- Makes a paused session claimable. Limits given replace those of the same name.
+-- Makes a paused session claimable. Limits given replace those of the same name. A pause that was asked
+-- for before is over: nobody holds the session for it afterwards.
 create function stint.resume_session(p_session uuid, p_limits jsonb default null)
 returns public.coding_sessions
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -248,6 +258,8 @@ begin
   update public.coding_sessions set resume_at = least(coalesce(resume_at, now()), now()),
     limits = case when p_limits is null then limits else limits || p_limits end
   where id = p_session returning * into session;
+  update stint.inbox set consumed_at = now()
+  where session_id = p_session and kind = 'pause' and consumed_at is null;
   return session;
 end $$;
 

@@ -150,6 +150,7 @@ export class OracleDatabase {
     const stored = this.lock(id);
     if (stored.row.status !== "paused") throw illegal(stored.row.status, "active");
     stored.row.resumeAt = Math.min(stored.row.resumeAt ?? this.now, this.now);
+    for (const item of stored.inbox) if (isPauseRequest(item)) item.consumedAt = this.now;
     return this.#changed(stored);
   }
 
@@ -189,6 +190,11 @@ export class OracleDatabase {
     return this.#changed(stored);
   }
 
+  /** Whether a pause that a person asked for, and that nobody carried out, holds the session. */
+  protected holdsForPause(stored: StoredSession): boolean {
+    return stored.inbox.some(isPauseRequest);
+  }
+
   forceTransition(
     id: string,
     to: SessionState,
@@ -201,10 +207,11 @@ export class OracleDatabase {
     if (!isValidTransition(row.status, to)) throw illegal(row.status, to);
     const isEnd = to === "failed" || to === "expired";
     if (isEnd) this.addEvent(stored, "error", { code: reason, message, stats: { ...row.stats } });
+    const isHeld = this.holdsForPause(stored);
     this.changeState(stored, {
       status: to,
       reason,
-      resumeAt: to === "paused" && resumeInMs !== null ? this.now + resumeInMs : null,
+      resumeAt: to === "paused" && resumeInMs !== null && !isHeld ? this.now + resumeInMs : null,
       ...(to !== "paused" && { errorCode: reason, errorMessage: message }),
     });
     for (const item of stored.inbox) {
@@ -866,6 +873,11 @@ function mayGoOn({ workspaceHost, snapshotStore }: SessionRow, worker: WorkerRow
 /** Whether an item of the inbox was not taken yet. */
 export function isWaiting(item: InboxRow): boolean {
   return item.consumedAt === null;
+}
+
+/** Whether an item asks for a pause that nobody has carried out. */
+function isPauseRequest(item: InboxRow): boolean {
+  return isWaiting(item) && item.kind === "pause";
 }
 
 function pickText({ text, userId }: Text): Text {
