@@ -20,17 +20,53 @@ export async function readHostIdentity(): Promise<HostIdentity> {
     host: hostname(),
     bootId: await readBootId(),
     pid: process.pid,
-    pidStartTime: await readStartTime(process.pid),
+    pidStartTime: await readOwnStart(),
   };
 }
 
+/** What the system says of processes. */
+export interface ProcessTable {
+  /** The text of `/proc/PID/stat`. Rejects as `readFile` does. */
+  readStat(pid: number): Promise<string>;
+  /** Throws as `process.kill(pid, 0)` does: `ESRCH` where no process has this pid. */
+  probe(pid: number): void;
+}
+
+const SYSTEM: ProcessTable = {
+  readStat: (pid) => readFile(`/proc/${pid}/stat`, "utf8"),
+  probe: (pid) => void process.kill(pid, 0),
+};
+
 /**
- * Whether the process with this pid and start time still runs here. A zombie does not: it can write
- * nothing any more.
+ * Whether the process with this pid and start time may still run here. It is gone only with proof:
+ * no process has its pid, one of another start has, or it is a zombie, which can write nothing any
+ * more. What cannot be read (too many open files, a `/proc` that hides other users' processes)
+ * proves nothing.
  */
-export async function isProcessRunning(pid: number, startTime: string): Promise<boolean> {
+export async function isProcessRunning(
+  pid: number,
+  startTime: string,
+  system: ProcessTable = SYSTEM,
+): Promise<boolean> {
   // Of a process whose start was never known nothing can be proved.
-  return startTime === "" || (await readStartTime(pid)) === startTime;
+  if (startTime === "") return true;
+  try {
+    const { state, start } = parseStat(await system.readStat(pid));
+    if (start === "") return true;
+    return start === startTime && state !== "Z" && state !== "X";
+  } catch {
+    // Whatever hid it: only a pid that nobody has is proof.
+    return !isPidFree(pid, system);
+  }
+}
+
+function isPidFree(pid: number, system: ProcessTable): boolean {
+  try {
+    system.probe(pid);
+    return false;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
 }
 
 async function readBootId(): Promise<string> {
@@ -44,14 +80,16 @@ async function readBootId(): Promise<string> {
   }
 }
 
-/** Start of a living process, in ticks; empty when it is gone or a zombie. */
-async function readStartTime(pid: number): Promise<string> {
-  const stat = await readSystemFile(`/proc/${pid}/stat`);
+/** The start of this process, in ticks; empty where the system does not say. */
+async function readOwnStart(): Promise<string> {
+  return parseStat(await readSystemFile("/proc/self/stat")).start;
+}
+
+function parseStat(stat: string): { readonly state: string; readonly start: string } {
   // The second field, a name in parentheses, may itself hold spaces; state and start are the 3rd
   // and the 22nd.
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  const isDead = fields[0] === "Z" || fields[0] === "X";
-  return isDead ? "" : (fields[19] ?? "");
+  return { state: fields[0] ?? "", start: fields[19] ?? "" };
 }
 
 async function readSystemFile(path: string): Promise<string> {

@@ -15,7 +15,7 @@ const SHOWN_WAIT_MS_MIN = 2_000;
  * tells of the longer ones. The waits of a step take at most `modelWaitMs` together, all of it
  * `modelCallTimeoutMs`.
  * @throws {ModelFailure} when it will not answer.
- * @throws {ModelAbsence} when it may, but not soon. Rejects with the signal's reason on abort.
+ * @throws {ModelAbsence} when it may, but not soon, or says nothing at all. Rejects with the signal's reason on abort.
  */
 export async function askWithRetries(
   context: AttemptContext,
@@ -30,7 +30,7 @@ export async function askWithRetries(
       return await sendBefore(deadline, context, send, request);
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof ModelFailure) throw error;
+      if (error instanceof ModelAbsence) throw error;
       const failure = reportFailure(error, context.model, clock.now());
       const waitMs = chooseWait(retries, failure.retryAfterMs, clock.random());
       if (!failure.isRetryable) throw new ModelFailure(failure.message, { cause: error });
@@ -84,7 +84,8 @@ async function sendBefore(
   } catch (error) {
     if (!isOverdue) throw error;
     const seconds = limits.modelCallTimeoutMs / 1_000;
-    throw new ModelFailure(`The model did not answer within ${seconds} s.`, { cause: error });
+    // A provider that accepts a request and stays silent is away, and no fault of the session's.
+    throw new ModelAbsence(`The model did not answer within ${seconds} s.`, null, error);
   } finally {
     timer.cancel();
     signal.removeEventListener("abort", onAbort);

@@ -167,11 +167,15 @@ describe("builtin agent and its model", () => {
     expect(await run()).toMatchObject({ outcome: "end_turn" });
   });
 
-  it("fails when the model does not answer in time", async () => {
-    const { run } = open([{ hang: true }], { modelCallTimeoutMs: 5_000 });
+  it("ends its turn when the model says nothing in time, to be tried again later", async () => {
+    const { run, store } = open([{ hang: true }, { text: "Finished." }], {
+      modelCallTimeoutMs: 5_000,
+    });
     const result = await run();
-    expect(result).toMatchObject({ outcome: "failed", reason: "model_error" });
+    expect(result).toMatchObject({ outcome: "backoff", code: "model_unavailable" });
     expect(result.message).toContain("within 5 s");
+    expect(await run()).toMatchObject({ outcome: "end_turn" });
+    expect(store.steps).toHaveLength(1);
   });
 
   it("gives up its request when it is told to stop, and asks the same again later", async () => {
