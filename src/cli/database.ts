@@ -1,7 +1,11 @@
 import type { Clock } from "../core/clock.ts";
 import type { Config } from "../core/config.ts";
 import type { Logger } from "../core/log.ts";
+import type { ConnectionSource } from "../store/connect.ts";
 import type { EmbeddedPostgres } from "../store/embedded/attach.ts";
+import { createLogger } from "./logging.ts";
+import type { Output } from "./output.ts";
+import { systemClock } from "./system-clock.ts";
 
 /** The database that the configuration chooses: one's own, or the embedded one. */
 export interface Database {
@@ -14,7 +18,7 @@ export interface Database {
 }
 
 /** Opens the database; the embedded one is started where it does not run. */
-export async function openDatabase(
+async function openDatabase(
   config: Pick<Config, "databaseUrl" | "dataDir">,
   context: { readonly logger: Logger; readonly clock: Clock },
   onProgress: (step: string) => void,
@@ -56,4 +60,22 @@ export async function openDatabase(
       await (await held)?.release();
     },
   };
+}
+
+/** A database with what connects to it. */
+export interface OpenedDatabase {
+  readonly database: Database;
+  readonly source: ConnectionSource;
+  readonly logger: Logger;
+}
+
+/** The same for a process of this program: with its log, and its progress shown. */
+export async function openProcessDatabase(
+  { config, output }: { readonly config: Config; readonly output: Output },
+  onProgress = (step: string): void => output.progress(step),
+): Promise<OpenedDatabase> {
+  const logger = createLogger(config, output);
+  const context = { logger, clock: systemClock };
+  const database = await openDatabase(config, context, onProgress);
+  return { database, logger, source: { ...context, resolveUrl: () => database.resolveUrl() } };
 }

@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { isAbsolute, relative } from "node:path";
 import type { AgentAdapter } from "../core/attempt.ts";
 import type { Config } from "../core/config.ts";
 import type { Logger } from "../core/log.ts";
@@ -13,7 +12,7 @@ import { createPrometheusMetrics } from "../server/prometheus.ts";
 import { connectStore } from "../store/postgres-store.ts";
 import type { ConnectionSource } from "../store/connect.ts";
 import { createDatabaseSnapshots } from "../store/database-snapshots.ts";
-import { migrateDatabase as applyMigrations, readMigrationStatus } from "../store/migrate.ts";
+import { migrateDatabase } from "../store/migrate.ts";
 import { readHostIdentity, type HostIdentity } from "../worker/host-identity.ts";
 import { createLocalWorkspaces, type LocalWorkspaces } from "../worker/local-workspaces.ts";
 import { SessionLifecycleManager } from "../worker/session-lifecycle-manager.ts";
@@ -22,12 +21,11 @@ import { openSnapshotStores, type SnapshotStores } from "../worker/snapshot-stor
 import { createSweeper } from "../worker/sweeper.ts";
 import { createWorker, type Worker } from "../worker/worker.ts";
 import { AgentAvailability, listAgents } from "./agent-set.ts";
-import { openDatabase, type Database } from "./database.ts";
-import { runDemo } from "./demo.ts";
-import { createLogger } from "./logging.ts";
+import { openProcessDatabase } from "./database.ts";
 import type { Output } from "./output.ts";
 import { nameStart } from "./program-name.ts";
 import { removeServerFile, writeServerFile } from "./server-file.ts";
+import { describeDatabase, describeModels, sayGoodbye, welcome } from "./service-messages.ts";
 import { createSessionCheck } from "./session-check.ts";
 import { systemClock } from "./system-clock.ts";
 import { readOrCreateToken } from "./token.ts";
@@ -61,52 +59,6 @@ export function runWorker(options: RuntimeOptions): Promise<number> {
   return runService(options, { server: false, worker: true });
 }
 
-/** Brings the database to this version's schema. */
-export async function migrateDatabase(options: RuntimeOptions): Promise<number> {
-  const { output } = options;
-  const opened = await open(options);
-  try {
-    const applied = await applyMigrations(opened.source);
-    output.step("database", applied.length === 0 ? "up to date" : `applied ${applied.join(", ")}`);
-    output.event("migrated", { applied });
-    return 0;
-  } finally {
-    await opened.database.close();
-  }
-}
-
-/** Says where the database is and how far it is migrated. */
-export async function readDatabaseStatus(options: RuntimeOptions): Promise<number> {
-  const { output } = options;
-  const opened = await open(options);
-  try {
-    const url = await opened.database.resolveUrl();
-    const status = await readMigrationStatus(opened.source);
-    output.document({ kind: opened.database.kind, url, ...status });
-    output.result(`${opened.database.kind} database at ${hidePassword(url)}`);
-    for (const { version, name, appliedAt } of status.applied) {
-      output.result(`  ${version} ${name}  applied ${appliedAt.toISOString()}`);
-    }
-    for (const { version, name } of status.pending) output.result(`  ${version} ${name}  pending`);
-    return 0;
-  } finally {
-    await opened.database.close();
-  }
-}
-
-interface Opened {
-  readonly database: Database;
-  readonly source: ConnectionSource;
-  readonly logger: Logger;
-}
-
-async function open({ config, output }: RuntimeOptions): Promise<Opened> {
-  const logger = createLogger(config, output);
-  const context = { logger, clock: systemClock };
-  const database = await openDatabase(config, context, (step) => output.progress(step));
-  return { database, logger, source: { ...context, resolveUrl: () => database.resolveUrl() } };
-}
-
 /** What runs in this process, each with its way to stop, last one first. */
 class Running {
   readonly #stops: (() => Promise<void>)[] = [];
@@ -135,10 +87,10 @@ async function runService(
   const startedAt = systemClock.monotonic();
   const running = new Running();
   output.line(`\n  ${output.style("bold", "stint")} ${output.style("dim", VERSION)}\n`);
-  const { database, logger, source } = await open(options);
+  const { database, logger, source } = await openProcessDatabase(options);
   running.add(() => database.close());
   try {
-    await applyMigrations(source);
+    await migrateDatabase(source);
     const metrics = createPrometheusMetrics({ processMetrics: true });
     const store = await connectStore({
       ...source,
@@ -166,7 +118,10 @@ async function runService(
     const metricsUrl = parts.server ? null : await startMetrics(context);
     const place = { url: server?.url ?? null, token: server?.token ?? null };
     output.event("ready", { ...place, ...(metricsUrl !== null && { metricsUrl }) });
-    if (server) await welcome(context, server);
+    if (server) {
+      const mayRunDemo = options.demo === true && config.workerSlots > 0 && agents.length > 0;
+      await welcome({ store, output, server, signal, mayRunDemo });
+    }
     if (!signal.aborted) await once(signal, "abort");
     sayGoodbye(output, lifecycle.holds.length);
     await running.stop(logger);
@@ -175,13 +130,6 @@ async function runService(
   } finally {
     await running.stop(logger);
   }
-}
-
-function describeDatabase({ kind, isNew }: Database, dataDir: string): string {
-  if (kind === "external") return "your own, by DATABASE_URL";
-  const folder = relative(process.cwd(), dataDir);
-  const isBelow = folder !== "" && !folder.startsWith("..") && !isAbsolute(folder);
-  return `embedded Postgres in ${isBelow ? folder : dataDir}${isNew ? ", new" : ""}`;
 }
 
 interface PartContext {
@@ -304,52 +252,4 @@ async function startMetrics(context: PartContext): Promise<string | null> {
   running.add(() => listening.close());
   options.output.step("metrics", `${listening.url}/metrics`);
   return listening.url;
-}
-
-/** Runs the demo where nothing has run yet, and says what to try. */
-async function welcome(
-  { options, store, agents }: PartContext,
-  server: ListeningServer & { readonly token: string },
-): Promise<void> {
-  const { output, signal, config } = options;
-  const { sessions } = await store.readStats();
-  const kept = Object.entries(sessions).filter(([, count]) => count > 0);
-  if (options.demo && kept.length === 0 && config.workerSlots > 0 && agents.length > 0) {
-    await runDemo({ url: server.url, token: server.token, output, signal });
-    return;
-  }
-  output.line();
-  if (kept.length > 0) {
-    const counts = kept.map(([state, count]) => `${count} ${state}`).join(" · ");
-    output.line(`  Your sessions are kept: ${counts}`);
-    output.line(output.hint("  See them:  stint ls"));
-  }
-  output.line(output.hint('  Start one: stint run --model anthropic:NAME "fix the failing test"'));
-  output.line(
-    output.style("dim", "  Ctrl-C stops; what runs is paused and goes on at the next start"),
-  );
-}
-
-/** Which models can be called from here; the variables say where the keys would be. */
-function describeModels(env: Readonly<Record<string, string | undefined>>): string {
-  const isSet = (name: string): boolean => (env[name] ?? "").trim() !== "";
-  const anthropic = isSet("ANTHROPIC_API_KEY") ? "✓" : "✕ no ANTHROPIC_API_KEY";
-  const openai = isSet("OPENAI_API_KEY") || isSet("OPENAI_BASE_URL") ? "✓" : "✕ no OPENAI_API_KEY";
-  const hasGemini = isSet("GEMINI_API_KEY") || isSet("GOOGLE_API_KEY");
-  const gemini = hasGemini ? "✓" : "✕ no GEMINI_API_KEY";
-  return `scripted ✓ · anthropic ${anthropic} · openai ${openai} · gemini ${gemini}`;
-}
-
-function sayGoodbye(output: Output, count: number): void {
-  if (count === 0) {
-    output.line("\n  stopping…");
-    return;
-  }
-  output.line(`\n  pausing ${count === 1 ? "1 session" : `${count} sessions`}…`);
-  output.event("pausing", { sessions: count });
-}
-
-/** A database URL fit to be shown. */
-function hidePassword(url: string): string {
-  return url.replace(/^(\w+:\/\/[^:/@]*):[^@]*@/, "$1:***@");
 }

@@ -6,8 +6,7 @@ import type { SnapshotStore } from "../core/snapshot-store.ts";
 import { createDatabaseSnapshots } from "../store/database-snapshots.ts";
 import { openNewestWorkspace, type NewestWorkspace } from "../worker/newest-workspace.ts";
 import { openSnapshotStores } from "../worker/snapshot-stores.ts";
-import { openDatabase } from "./database.ts";
-import { createLogger } from "./logging.ts";
+import { openProcessDatabase } from "./database.ts";
 import type { Output } from "./output.ts";
 import { systemClock } from "./system-clock.ts";
 
@@ -24,13 +23,9 @@ export async function withSessionFiles<T>(
   const { dataDir } = config;
   const closes: (() => Promise<void>)[] = [];
   const openReadable = async (): Promise<readonly SnapshotStore[]> => {
-    const context = { logger: createLogger(config, output), clock: systemClock };
-    const database = await openDatabase(config, context, () => undefined);
+    const { database, source } = await openProcessDatabase({ config, output }, () => undefined);
     closes.unshift(() => database.close());
-    const snapshots = createDatabaseSnapshots({
-      ...context,
-      resolveUrl: () => database.resolveUrl(),
-    });
+    const snapshots = createDatabaseSnapshots(source);
     closes.unshift(() => snapshots.close());
     const stores = await openSnapshotStores({ config, database: snapshots, clock: systemClock });
     return stores.readable;

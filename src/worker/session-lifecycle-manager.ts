@@ -1,12 +1,11 @@
 import type { Clock } from "../core/clock.ts";
-import { isErrorCode, StintError } from "../core/error.ts";
+import { StintError } from "../core/error.ts";
 import type { EventData, NewEvent, SessionEvent, SessionEventType } from "../core/event.ts";
-import { addStats } from "../core/fold.ts";
-import { truncateText, type JsonObject } from "../core/json.ts";
-import { LOG_MESSAGES, type Logger } from "../core/log.ts";
+import { truncateText } from "../core/json.ts";
+import type { Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
 import type { SessionMetadata, SessionSnapshot } from "../core/session.ts";
-import { isTerminal, type Reason, type SessionState } from "../core/state.ts";
+import { isTerminal, type Reason } from "../core/state.ts";
 import type {
   BackoffPlan,
   ClaimedSession,
@@ -17,7 +16,11 @@ import type {
   Store,
   TransitionNotice,
 } from "../core/store.ts";
-import { SessionHold } from "./session-hold.ts";
+import { HeldSessions } from "./held-sessions.ts";
+import { HoldWrites } from "./hold-writes.ts";
+import type { SessionHold } from "./session-hold.ts";
+import { readSessionMetadata } from "./session-metadata.ts";
+import { TransitionReport } from "./transition-report.ts";
 
 /** What a SessionLifecycleManager works with. */
 export interface LifecycleOptions {
@@ -70,29 +73,28 @@ const MESSAGE_BYTES_MAX = 131_072;
 export class SessionLifecycleManager {
   readonly #store: Store;
   readonly #clock: Clock;
-  readonly #logger: Logger;
-  readonly #metrics: Metrics;
-  readonly #holds = new Map<string, SessionHold>();
-  /** Paused sessions whose processes this process keeps, by the holds that they are kept with. */
-  readonly #frozen = new Map<string, SessionHold>();
+  readonly #held: HeldSessions;
+  readonly #writes: HoldWrites;
+  readonly #report: TransitionReport;
   readonly #active = new Set<string>();
   #claimsUnderWay = 0;
 
   constructor(options: LifecycleOptions) {
     this.#store = options.store;
     this.#clock = options.clock;
-    this.#logger = options.logger;
-    this.#metrics = options.metrics;
+    this.#held = new HeldSessions(options.metrics);
+    this.#writes = new HoldWrites(options.store, this.#held);
+    this.#report = new TransitionReport(options);
   }
 
   /** The sessions that this process holds now. */
   get holds(): readonly SessionHold[] {
-    return [...this.#holds.values()];
+    return this.#held.all;
   }
 
   /** The paused sessions whose agents are frozen here. */
   get frozen(): readonly SessionHold[] {
-    return [...this.#frozen.values()];
+    return this.#held.frozen;
   }
 
   /** Creates a pending session; see `Store.createSession`. */
@@ -117,17 +119,11 @@ export class SessionLifecycleManager {
     this.#claimsUnderWay++;
     const claimed = await this.#store.claimSessions(request).finally(() => this.#claimsUnderWay--);
     return claimed.map((claim) => {
-      const thawed = this.#thaw(claim.session);
-      if (thawed) return { ...claim, hold: thawed };
-      const hold = new SessionHold(claim.session);
-      const earlier = this.#holds.get(hold.sessionId);
-      // Taken over its head, and claimed again before a heartbeat could tell.
-      if (earlier) this.loseSession(earlier, "the session was claimed anew");
-      this.#holds.set(hold.sessionId, hold);
-      const from = claim.session.reason === "resumed" ? "paused" : "pending";
-      const { sessionId, epoch, session } = hold;
-      this.#recordTransition({ sessionId, epoch, from, to: "active", reason: session.reason });
-      this.#metrics.set("activeSessions", {}, this.#holds.size);
+      const { hold, isThawed } = this.#held.take(claim.session);
+      const { sessionId, epoch } = hold;
+      const { reason } = claim.session;
+      const from = isThawed || reason === "resumed" ? "paused" : "pending";
+      this.#report.tellTransition({ sessionId, epoch, from, to: "active", reason });
       return { ...claim, hold };
     });
   }
@@ -140,7 +136,7 @@ export class SessionLifecycleManager {
     session: string | SessionHold,
     result: { readonly message: string; readonly unlessInbox?: boolean },
   ): Promise<void> {
-    const hold = this.#requireHold(session);
+    const hold = this.#held.require(session);
     await hold.settleWrites();
     const { text: message } = truncateText(result.message, MESSAGE_BYTES_MAX);
     await this.#transition(hold, {
@@ -159,7 +155,7 @@ export class SessionLifecycleManager {
     failure: SessionFailure,
     inboxConsumed: readonly string[] = [],
   ): Promise<void> {
-    const hold = this.#requireHold(session);
+    const hold = this.#held.require(session);
     await hold.settleWrites();
     const { text: message } = truncateText(failure.message, MESSAGE_BYTES_MAX);
     const error = { code: failure.code ?? failure.reason, message };
@@ -176,11 +172,11 @@ export class SessionLifecycleManager {
    * @throws {stale_epoch} when the hold has ended.
    */
   async pauseSession(session: string | SessionHold, options: PauseOptions = {}): Promise<void> {
-    if (typeof session === "string" && !this.#holds.has(session)) {
+    if (typeof session === "string" && !this.#held.get(session)) {
       await this.#store.pauseSession(session);
       return;
     }
-    const hold = this.#requireHold(session);
+    const hold = this.#held.require(session);
     await this.#transition(hold, {
       ...(options.inboxConsumed && { inboxConsumed: options.inboxConsumed }),
       transition: {
@@ -206,7 +202,7 @@ export class SessionLifecycleManager {
     options: PauseOptions & { readonly freezeMs: number },
   ): Promise<void> {
     await this.pauseSession(hold, options);
-    this.#frozen.set(hold.sessionId, hold);
+    this.#held.keepFrozen(hold);
   }
 
   /** Makes a paused session claimable by any worker. @throws {illegal_transition} */
@@ -254,21 +250,21 @@ export class SessionLifecycleManager {
     data: EventData<T>,
   ): Promise<number> {
     const event = { type, data } as NewEvent;
-    const hold = this.#holds.get(sessionId);
+    const hold = this.#held.get(sessionId);
     if (!hold) return this.#store.appendUnowned(sessionId, [event]);
     return this.commit(hold, { events: [event] });
   }
 
   /** Says that an agent did something; written with the next heartbeat. */
   recordActivity(sessionId: string): void {
-    if (this.#holds.has(sessionId)) this.#active.add(sessionId);
+    if (this.#held.get(sessionId)) this.#active.add(sessionId);
   }
 
   /** Writes the activity recorded since the last call; what cannot be written is kept. */
   async flushActivity(): Promise<void> {
     const owners: Ownership[] = [];
     for (const sessionId of this.#active) {
-      const hold = this.#holds.get(sessionId);
+      const hold = this.#held.get(sessionId);
       if (hold) owners.push({ sessionId, epoch: hold.epoch });
     }
     this.#active.clear();
@@ -292,21 +288,8 @@ export class SessionLifecycleManager {
   }
 
   /** Times, totals and every state change of a session. @throws {session_not_found} */
-  async getMetadata(sessionId: string): Promise<SessionMetadata> {
-    const session = await this.#store.getSession(sessionId);
-    if (!session) throw new StintError("session_not_found", `no session ${sessionId}`);
-    const changes = await this.#store.readStateChanges(sessionId);
-    const end = session.completedAt?.getTime() ?? this.#clock.now();
-    return {
-      sessionId,
-      state: session.status,
-      startedAt: session.startedAt,
-      lastActivityAt: session.lastActivityAt,
-      durationMs: Math.max(0, end - session.createdAt.getTime()),
-      activeMs: session.activeMs,
-      stats: session.stats,
-      stateChanges: changes.map((event) => readTransition(event.data, event.createdAt)),
-    };
+  getMetadata(sessionId: string): Promise<SessionMetadata> {
+    return readSessionMetadata({ store: this.#store, clock: this.#clock }, sessionId);
   }
 
   /** Pauses sessions whose worker is lost and carries out what a silent owner was asked for. */
@@ -334,10 +317,9 @@ export class SessionLifecycleManager {
   ): Promise<void> {
     // An answer that is still under way may bring the hold.
     if (this.#claimsUnderWay > 0) return;
-    const isAttended = ({ sessionId, epoch }: Ownership): boolean =>
-      this.#holds.has(sessionId) ||
-      this.#frozen.get(sessionId)?.epoch === epoch - 1 ||
-      known.some((hold) => hold.sessionId === sessionId && hold.epoch === epoch);
+    const isAttended = (owner: Ownership): boolean =>
+      this.#held.isAttended(owner) ||
+      known.some(({ sessionId, epoch }) => sessionId === owner.sessionId && epoch === owner.epoch);
     for (const owner of held) {
       if (!isAttended(owner)) await this.#releaseUnattended(workerId, owner);
     }
@@ -351,7 +333,7 @@ export class SessionLifecycleManager {
     const result = await this.#store.commit(owner, session.lastSeq, { transition });
     if (result.status !== "ok") return;
     const { to, reason } = transition;
-    this.#recordTransition({ sessionId, epoch: epoch + 1, from: "active", to, reason });
+    this.#report.tellTransition({ sessionId, epoch: epoch + 1, from: "active", to, reason });
   }
 
   /** Tells all agents of this process to stop, so that their sessions pause and resume elsewhere. */
@@ -369,14 +351,7 @@ export class SessionLifecycleManager {
    * nothing of it is written.
    */
   commit(hold: SessionHold, commit: OwnerCommit): Promise<number> {
-    if (hold.isLost) return Promise.reject(staleEpoch(hold));
-    return hold.trackWrite(this.#commit(hold, commit));
-  }
-
-  /** Gives up a session that is another's now: its agent stops and nothing more is written. */
-  loseSession(hold: SessionHold, message: string): void {
-    hold.stop({ kind: "lost", message });
-    this.#release(hold);
+    return this.#writes.commit(hold, commit);
   }
 
   /** The same for what an agent writes: while it is being frozen, or is, that waits. */
@@ -385,27 +360,9 @@ export class SessionLifecycleManager {
     return this.commit(hold, commit);
   }
 
-  async #commit(hold: SessionHold, commit: OwnerCommit): Promise<number> {
-    const result = await this.#store.commit(hold, hold.lastSeq, commit);
-    switch (result.status) {
-      case "ok":
-        hold.lastSeq = Math.max(hold.lastSeq, result.lastSeq);
-        if (commit.snapshot) {
-          const { id, store = null } = commit.snapshot;
-          hold.snapshot = { id, store };
-        }
-        for (const { type, data } of commit.events ?? []) {
-          hold.stats = addStats(hold.stats, type, data as JsonObject);
-        }
-        return result.lastSeq;
-      case "rejected":
-        throw new StintError(isErrorCode(result.code) ? result.code : "internal", result.message, {
-          fields: { sessionId: hold.sessionId, code: result.code },
-        });
-      default:
-        this.loseSession(hold, "another owner or a transition has taken the session");
-        throw staleEpoch(hold);
-    }
+  /** Gives up a session that is another's now: its agent stops and nothing more is written. */
+  loseSession(hold: SessionHold, message: string): void {
+    this.#held.lose(hold, message);
   }
 
   async #transition(
@@ -413,85 +370,19 @@ export class SessionLifecycleManager {
     commit: OwnerCommit & { readonly transition: OwnerTransition },
   ): Promise<void> {
     await this.commit(hold, commit);
-    this.#release(hold);
+    this.#held.release(hold);
     const { to, reason } = commit.transition;
     const { sessionId, epoch } = hold;
-    this.#recordTransition({ sessionId, epoch: epoch + 1, from: "active", to, reason });
-    if (isTerminal(to)) this.#recordEnd(hold, to);
+    this.#report.tellTransition({ sessionId, epoch: epoch + 1, from: "active", to, reason });
+    if (isTerminal(to)) this.#report.tellEnd(hold, to);
   }
 
-  #recordEnd(hold: SessionHold, to: SessionState): void {
-    const duration = Math.max(0, this.#clock.now() - hold.session.createdAt.getTime());
-    this.#metrics.observe("sessionDuration", { status: to }, duration / 1_000);
-    const message = to === "completed" ? LOG_MESSAGES.completed : LOG_MESSAGES.failed;
-    this.#logger.info({ sessionId: hold.sessionId, duration, stats: hold.stats }, message);
-  }
-
-  #recordTransition(notice: TransitionNotice): void {
-    const { sessionId, from, to, reason, epoch } = notice;
-    this.#logger.info({ sessionId, from, to, reason, epoch }, LOG_MESSAGES.transition);
-    this.#metrics.count("transitions", { from, to, reason });
-    if (to === "expired") this.#metrics.count("expiries", { reason });
-  }
-
+  /** Others made these transitions: what this process held of those sessions, it holds no more. */
   #noteForced(notices: readonly TransitionNotice[]): readonly TransitionNotice[] {
     for (const notice of notices) {
-      this.#recordTransition(notice);
-      const hold = this.#holds.get(notice.sessionId);
-      if (hold && hold.epoch < notice.epoch) this.loseSession(hold, `forced: ${notice.reason}`);
-      const frozen = this.#frozen.get(notice.sessionId);
-      if (frozen && frozen.epoch + 1 < notice.epoch) this.loseSession(frozen, notice.reason);
+      this.#report.tellTransition(notice);
+      this.#held.loseOlder(notice, notice.reason);
     }
     return notices;
   }
-
-  /** The hold of a frozen attempt, if what was claimed is what was frozen. */
-  #thaw(session: SessionSnapshot): SessionHold | null {
-    const hold = this.#frozen.get(session.id);
-    if (!hold) return null;
-    // Paused, then active: each bumps the epoch. Anything more was somebody else's.
-    if (session.epoch !== hold.epoch + 2) {
-      this.loseSession(hold, "the session was taken up without its frozen agent");
-      return null;
-    }
-    this.#frozen.delete(session.id);
-    hold.renew(session);
-    this.#holds.set(session.id, hold);
-    const { sessionId, epoch } = hold;
-    const { reason } = session;
-    this.#recordTransition({ sessionId, epoch, from: "paused", to: "active", reason });
-    this.#metrics.set("activeSessions", {}, this.#holds.size);
-    return hold;
-  }
-
-  /** A hold must be the present one: a later claim of the same session is another's. */
-  #requireHold(session: string | SessionHold): SessionHold {
-    const sessionId = typeof session === "string" ? session : session.sessionId;
-    const hold = this.#holds.get(sessionId);
-    if (hold && (typeof session === "string" || hold === session)) return hold;
-    throw new StintError("stale_epoch", `session ${sessionId} is not held by this process`);
-  }
-
-  #release(hold: SessionHold): void {
-    if (this.#holds.get(hold.sessionId) === hold) this.#holds.delete(hold.sessionId);
-    if (this.#frozen.get(hold.sessionId) === hold) this.#frozen.delete(hold.sessionId);
-    this.#metrics.set("activeSessions", {}, this.#holds.size);
-  }
-}
-
-function staleEpoch(hold: SessionHold): StintError {
-  return new StintError(
-    "stale_epoch",
-    `session ${hold.sessionId} is no longer held at epoch ${hold.epoch}`,
-    { fields: { sessionId: hold.sessionId, epoch: hold.epoch } },
-  );
-}
-
-function readTransition(data: JsonObject, at: Date): SessionMetadata["stateChanges"][number] {
-  return {
-    from: data["from"] as SessionState,
-    to: data["to"] as SessionState,
-    reason: data["reason"] as Reason,
-    at,
-  };
 }

@@ -16,11 +16,11 @@ export const command: CommandModule<DbOptions> = {
     command.addOption(new Option("--database-url <url>", "your own Postgres (DATABASE_URL)"));
     addExamples(command, ["stint db status --json", "stint db migrate"]);
   },
-  async run({ loadConfig, output, signal }, [action], { databaseUrl }) {
+  async run({ loadConfig, output }, [action], { databaseUrl }) {
     const config = await loadConfig({ databaseUrl });
-    const runtime = await import("../runtime.ts");
-    if (action === "migrate") return runtime.migrateDatabase({ config, output, signal });
+    const schema = await import("../database-schema.ts");
+    if (action === "migrate") return schema.migrateDatabase({ config, output });
     // A read is one document: nothing may stand beside it.
-    return runtime.readDatabaseStatus({ config, output: output.withoutEvents(), signal });
+    return schema.readDatabaseStatus({ config, output: output.withoutEvents() });
   },
 };
