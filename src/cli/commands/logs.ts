@@ -1,6 +1,7 @@
 import { Option } from "commander";
-import type { SessionEvent, StintClient } from "../../client.ts";
+import type { StintClient } from "../../client.ts";
 import { StintError } from "../../core/error.ts";
+import type { SessionEventType } from "../../core/event.ts";
 import { suggestName } from "../../core/suggestion.ts";
 import {
   addExamples,

@@ -257,7 +257,7 @@ describe("a pause that its worker did not live to carry out", () => {
     const lost = { status: "paused", reason: "worker_lost", resumeAt: null };
     expect(await harness.store.getSession(id)).toMatchObject(lost);
     expect(await claim(other, id)).toEqual([]);
-    expect(await harness.store.sweepControlRequests(0)).toEqual([]);
+    expect(await harness.store.sweepControlRequests()).toEqual([]);
     expect(await claim(other, id)).toEqual([]);
     await harness.store.resumeSession(id);
     expect(await claim(other, id)).toHaveLength(1);
@@ -270,7 +270,7 @@ describe("a pause that its worker did not live to carry out", () => {
     const transition = { to: "paused", reason: "shutdown", resumeInMs: 0 } as const;
     expect((await harness.commit(owner, { transition })).status).toBe("ok");
     await harness.store.resumeSession(owner.sessionId);
-    expect(await harness.store.sweepControlRequests(0)).toEqual([]);
+    expect(await harness.store.sweepControlRequests()).toEqual([]);
     expect(await claim(other, owner.sessionId)).toHaveLength(1);
   });
 });
