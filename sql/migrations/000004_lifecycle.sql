@@ -342,7 +342,14 @@ begin
       and pg_postmaster_start_time() + w.lease_duration_ms * interval '1 millisecond' <= now()))
     limit 1000 for update of s skip locked
   loop
-    session := stint.force_transition(lost.id, 'paused', 'worker_lost', 'the worker lost its lease', 0);
+    begin
+      session := stint.force_transition(lost.id, 'paused', 'worker_lost', 'the worker lost its lease', 0);
+    exception when others then
+      -- One session that cannot be paused must not keep all others from being taken over. It is
+      -- found again by the next sweep.
+      raise warning 'session % lost its worker and cannot be paused: %', lost.id, sqlerrm;
+      continue;
+    end;
     return next row(session.id, 'active'::text, session.status, session.reason, session.epoch,
       session.last_seq);
   end loop;

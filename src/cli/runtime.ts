@@ -96,6 +96,7 @@ async function runService(
       ...source,
       metrics,
       inboxItemsMax: config.inboxItemsMax,
+      ownerSilenceMs: config.ownerSilenceMs,
     });
     running.add(() => store.close());
     const tookMs = systemClock.monotonic() - startedAt;

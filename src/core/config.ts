@@ -150,6 +150,9 @@ const settings = {
     .default(1_073_741_824)
     .describe("free disk below which sessions that write are stopped"),
   inboxItemsMax: integer(1).default(1_000).describe("waiting messages a session"),
+  ownerSilenceMs: durationMs
+    .default(10_000)
+    .describe("how long a worker may leave a pause or cancel lying"),
   permissions: list
     .superRefine(refuseBadRules)
     .default([])

@@ -358,7 +358,7 @@ export interface Store {
   sweepLostLeases(): Promise<readonly TransitionNotice[]>;
   /** Expires what is idle, overdue or queued too long. */
   sweepIdleSessions(): Promise<readonly TransitionNotice[]>;
-  /** Carries out pauses and cancels that a silent owner left lying for 10 s. */
+  /** Carries out pauses and cancels that a silent owner left lying for too long: 10 s by default. */
   sweepControlRequests(): Promise<readonly TransitionNotice[]>;
 
   /** Calls back on news of one session, from any process; returns how to stop. */

@@ -65,6 +65,8 @@ export interface StoreOptions {
   readonly metrics?: Metrics;
   /** Messages that may wait for one session. @default 1_000 */
   readonly inboxItemsMax?: number;
+  /** How long an owner may leave a pause or cancel lying. @default 10_000 */
+  readonly ownerSilenceMs?: number;
   readonly limits?: GroupCommitLimits;
 }
 
@@ -328,7 +330,10 @@ class PostgresStore implements Store {
   }
 
   async sweepControlRequests(): Promise<readonly TransitionNotice[]> {
-    return this.#announceSweep(await this.#pool.run(sweeps.sweepControlRequests));
+    const silenceMs = this.#options.ownerSilenceMs ?? 10_000;
+    return this.#announceSweep(
+      await this.#pool.run((client) => sweeps.sweepControlRequests(client, silenceMs)),
+    );
   }
 
   async sweepPermissions(): Promise<readonly string[]> {

@@ -6,9 +6,6 @@ import { onlyRow } from "./rows.ts";
 /** Sessions that one statement looks at, so that no transaction holds many locks for long. */
 export const SWEEP_LIMIT = 1_000;
 
-/** How long an owner may leave a pause or cancel lying before it is done over its head. */
-const OWNER_SILENCE_MS = 10_000;
-
 interface NoticeRow {
   readonly session_id: string;
   readonly from_state: SessionState;
@@ -40,9 +37,13 @@ export async function sweepIdleSessions(
   return { due, notices: notices.map(toNotice) };
 }
 
-export async function sweepControlRequests(client: Queryable): Promise<readonly SweepNotice[]> {
+/** `silenceMs`: how long an owner may leave a request lying before it is done over its head. */
+export async function sweepControlRequests(
+  client: Queryable,
+  silenceMs: number,
+): Promise<readonly SweepNotice[]> {
   const { rows } = await client.query<NoticeRow>("select * from stint.sweep_control_requests($1)", [
-    OWNER_SILENCE_MS,
+    silenceMs,
   ]);
   return rows.map(toNotice);
 }

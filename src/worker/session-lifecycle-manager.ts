@@ -233,7 +233,7 @@ export class SessionLifecycleManager {
       reason,
       message,
     });
-    this.#noteForced([
+    await this.#noteForced([
       { sessionId, from: before?.status ?? "active", to: "expired", reason, epoch: session.epoch },
     ]);
     return session;
@@ -292,12 +292,27 @@ export class SessionLifecycleManager {
     return readSessionMetadata({ store: this.#store, clock: this.#clock }, sessionId);
   }
 
-  /** Pauses sessions whose worker is lost and carries out what a silent owner was asked for. */
+  /**
+   * Pauses sessions whose worker is lost, carries out what a silent owner was asked for, and answers
+   * what nobody answered in time. One that fails keeps none of the others from its turn.
+   */
   async checkLostSessions(): Promise<readonly TransitionNotice[]> {
-    await this.#store.sweepPermissions();
-    const lost = await this.#store.sweepLostLeases();
-    const requested = await this.#store.sweepControlRequests();
-    return this.#noteForced([...lost, ...requested]);
+    const failures: unknown[] = [];
+    const attempt = async <T>(sweep: () => Promise<readonly T[]>): Promise<readonly T[]> => {
+      try {
+        return await sweep();
+      } catch (thrown) {
+        failures.push(thrown);
+        return [];
+      }
+    };
+    const store = this.#store;
+    const lost = await attempt(() => store.sweepLostLeases());
+    const requested = await attempt(() => store.sweepControlRequests());
+    await attempt(() => store.sweepPermissions());
+    const notices = await this.#noteForced([...lost, ...requested]);
+    if (failures.length > 0) throw failures[0];
+    return notices;
   }
 
   /** Expires sessions that were idle, queued, paused or at work for too long. */
@@ -374,14 +389,17 @@ export class SessionLifecycleManager {
     const { to, reason } = commit.transition;
     const { sessionId, epoch } = hold;
     this.#report.tellTransition({ sessionId, epoch: epoch + 1, from: "active", to, reason });
-    if (isTerminal(to)) this.#report.tellEnd(hold, to);
+    if (isTerminal(to)) await this.#report.tellEnd(sessionId);
   }
 
-  /** Others made these transitions: what this process held of those sessions, it holds no more. */
-  #noteForced(notices: readonly TransitionNotice[]): readonly TransitionNotice[] {
+  /** Made over the head of whoever held them: what this process held of them, it holds no more. */
+  async #noteForced(notices: readonly TransitionNotice[]): Promise<readonly TransitionNotice[]> {
     for (const notice of notices) {
       this.#report.tellTransition(notice);
       this.#held.loseOlder(notice, notice.reason);
+    }
+    for (const { sessionId, to } of notices) {
+      if (isTerminal(to)) await this.#report.tellEnd(sessionId);
     }
     return notices;
   }

@@ -1,22 +1,30 @@
-import type { Clock } from "../core/clock.ts";
+import { toStintError } from "../core/error.ts";
 import { LOG_MESSAGES, type Logger } from "../core/log.ts";
 import type { Metrics } from "../core/metrics.ts";
-import type { SessionState } from "../core/state.ts";
-import type { TransitionNotice } from "../core/store.ts";
-import type { SessionHold } from "./session-hold.ts";
+import { isTerminal } from "../core/state.ts";
+import type { Store, TransitionNotice } from "../core/store.ts";
 
-/** Tells log and metrics of the transitions that this process made or learned of. */
+/** Where transitions are told, and where the ends of sessions are read. */
+export interface TransitionReportOptions {
+  readonly store: Pick<Store, "getSession">;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+}
+
+const END_MESSAGES = {
+  completed: LOG_MESSAGES.completed,
+  failed: LOG_MESSAGES.failed,
+  expired: LOG_MESSAGES.expired,
+} as const;
+
+/** Tells log and metrics of the transitions that this process made. */
 export class TransitionReport {
-  readonly #clock: Clock;
+  readonly #store: Pick<Store, "getSession">;
   readonly #logger: Logger;
   readonly #metrics: Metrics;
 
-  constructor(options: {
-    readonly clock: Clock;
-    readonly logger: Logger;
-    readonly metrics: Metrics;
-  }) {
-    this.#clock = options.clock;
+  constructor(options: TransitionReportOptions) {
+    this.#store = options.store;
     this.#logger = options.logger;
     this.#metrics = options.metrics;
   }
@@ -28,11 +36,23 @@ export class TransitionReport {
     if (to === "expired") this.#metrics.count("expiries", { reason });
   }
 
-  /** What a session that ended here came to. */
-  tellEnd({ sessionId, session, stats }: SessionHold, to: SessionState): void {
-    const duration = Math.max(0, this.#clock.now() - session.createdAt.getTime());
-    this.#metrics.observe("sessionDuration", { status: to }, duration / 1_000);
-    const message = to === "completed" ? LOG_MESSAGES.completed : LOG_MESSAGES.failed;
-    this.#logger.info({ sessionId, duration, stats }, message);
+  /**
+   * What a session that has ended came to, by the clock and the totals of the database. Never
+   * rejects: the end itself is stored.
+   */
+  async tellEnd(sessionId: string): Promise<void> {
+    try {
+      const session = await this.#store.getSession(sessionId);
+      // It may be deleted by now.
+      if (!session?.completedAt || !isTerminal(session.status)) return;
+      const { completedAt, createdAt, stats, status } = session;
+      const duration = Math.max(0, completedAt.getTime() - createdAt.getTime());
+      this.#metrics.observe("sessionDuration", { status }, duration / 1_000);
+      const message = END_MESSAGES[status as keyof typeof END_MESSAGES];
+      this.#logger.info({ sessionId, duration, stats }, message);
+    } catch (thrown) {
+      const { code, message } = toStintError(thrown);
+      this.#logger.warn({ sessionId, code, error: message }, "The end of a session is not told");
+    }
   }
 }

@@ -230,6 +230,27 @@ describe("the sweep of lost leases", () => {
     expect(await harness.store.sweepLostLeases()).toMatchObject([{ sessionId: owner.sessionId }]);
   });
 
+  it("takes over all others when one cannot be", async () => {
+    const workerId = await harness.registerWorker();
+    const [poison, other] = [await harness.createSession(), await harness.createSession()];
+    await harness.claim(workerId, poison);
+    await harness.claim(workerId, other);
+    await harness.sql(
+      `create function public.refuse() returns trigger language plpgsql as
+         'begin raise exception ''not this one''; end';
+       create trigger refuse before update on public.coding_sessions for each row
+         when (new.id = '${poison}' and new.status = 'paused') execute function public.refuse()`,
+    );
+    try {
+      await harness.store.removeWorker(workerId);
+      expect(await harness.store.sweepLostLeases()).toMatchObject([{ sessionId: other }]);
+      expect(await harness.store.getSession(poison)).toMatchObject({ status: "active" });
+    } finally {
+      await harness.sql("drop function public.refuse() cascade");
+    }
+    expect(await harness.store.sweepLostLeases()).toMatchObject([{ sessionId: poison }]);
+  });
+
   it("acts at once on a worker that has gone from the list", async () => {
     const workerId = await harness.registerWorker();
     const owner = await harness.claim(workerId, await harness.createSession());

@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, it, vi } from "vitest";
 import { foldEvents } from "../../../src/core/fold.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import type { METRICS, Metrics } from "../../../src/core/metrics.ts";
@@ -115,6 +115,39 @@ it("expires inactive sessions, stops what runs here and leaves active ones alone
   expect(await harness.store.getSession(idle.id)).toMatchObject({
     status: "expired",
     error: { code: "idle_timeout" },
+  });
+});
+
+it("tells of an end that was not its owner's doing as of any other", async () => {
+  const worker = await harness.startWorker();
+  const another = await harness.startWorker();
+  const { id } = await start(worker);
+  await worker.lifecycle.emitEvent(id, "thinking", { iteration: 1, toolsUsed: [] });
+  await harness.db.sql(
+    "update coding_sessions set created_at = created_at - interval '1 hour' where id = $1",
+    [id],
+  );
+  await makeIdle(id);
+  await another.lifecycle.checkExpiredSessions();
+  const [line, ...more] = another.logs.find("Session expired");
+  expect(more).toEqual([]);
+  expect(line).toMatchObject({ level: "info", sessionId: id, stats: { iterations: 1 } });
+  // From creation to the end, by the clock of the database.
+  expect(line!["duration"]).toBeGreaterThanOrEqual(3_600_000);
+  expect(line!["duration"]).toBeLessThan(3_660_000);
+});
+
+it("takes lost sessions over also while questions cannot be swept", async () => {
+  const worker = await harness.startWorker();
+  const { id } = await start(worker);
+  await harness.endLease(worker.id);
+  const another = await harness.startWorker();
+  const sweep = vi.spyOn(another.store, "sweepPermissions");
+  sweep.mockRejectedValueOnce(new Error("no answer"));
+  await expect(another.lifecycle.checkLostSessions()).rejects.toThrow("no answer");
+  expect(await harness.store.getSession(id)).toMatchObject({
+    status: "paused",
+    reason: "worker_lost",
   });
 });
 
