@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdtemp, realpath, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { getPriority, tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -93,6 +93,11 @@ describe.each(levels)("custody by %s", (level) => {
     expect(await sh("kill -TERM $$")).toMatchObject({ code: 143, signal: null, err: "" });
     expect(await sh("kill -KILL $$")).toMatchObject({ code: 137, signal: null, err: "" });
     expect(await sh("kill -SEGV $$")).toMatchObject({ code: 139, signal: null, err: "" });
+  });
+
+  it("stands behind everything else that wants a core", async () => {
+    const { out } = await run({ command: "nice", args: [] });
+    expect(out.trim()).toBe(String(getPriority() + 10));
   });
 
   it("runs in the workspace or below it", async () => {
