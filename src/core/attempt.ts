@@ -238,7 +238,8 @@ export interface AttemptLimits {
 
 /** What an attempt is told when it has to stop; the reason of the abort signal. */
 export interface StopRequest {
-  readonly kind: "pause" | "cancel" | "shutdown" | "disk" | "permission" | "budget" | "lost";
+  readonly kind:
+    "pause" | "cancel" | "shutdown" | "disk" | "permission" | "budget" | "login" | "lost";
   readonly message: string;
   /** The inbox items that asked for it; the transition consumes them. */
   readonly inboxIds?: readonly string[];

@@ -50,6 +50,12 @@ export const ERRORS = {
     false,
     "Set the variable that the message names where the worker runs.",
   ),
+  model_login_unsupported: entry(
+    422,
+    2,
+    false,
+    "Give the worker an API key of the provider, and log the agent out of the account.",
+  ),
   script_invalid: entry(422, 2, false, "Correct the step that the message names."),
   script_missing: entry(
     422,

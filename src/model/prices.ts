@@ -7,7 +7,7 @@ import type { TokenUsage } from "../core/event.ts";
 import type { ModelPrice } from "../core/model.ts";
 
 /** When the table was last compared with what the vendors publish. */
-export const PRICES_AT = "2026-11-22";
+export const PRICES_AT = "2026-11-28";
 
 const claude = (input: number, output: number, cacheRead = input / 10): ModelPrice => ({
   input,
@@ -36,6 +36,7 @@ const above = (tokens: number, base: ModelPrice, long: ModelPrice): ModelPrice =
 const PRICES: Readonly<Record<string, ModelPrice>> = {
   "anthropic:claude-fable-5-1": claude(10, 50, 0.25),
   "anthropic:claude-fable-5": claude(10, 50),
+  "anthropic:claude-opus-5-5": claude(4, 20, 0.2),
   "anthropic:claude-opus-5": claude(5, 25),
   "anthropic:claude-opus-4-8": claude(5, 25),
   "anthropic:claude-opus-4-7": claude(5, 25),
@@ -43,9 +44,12 @@ const PRICES: Readonly<Record<string, ModelPrice>> = {
   "anthropic:claude-opus-4-5": claude(5, 25),
   "anthropic:claude-opus-4-1": claude(15, 75),
   "anthropic:claude-opus-4": claude(15, 75),
+  "anthropic:claude-sonnet-5-5": claude(2, 10, 0.1),
+  "anthropic:claude-sonnet-5": claude(2, 10),
   "anthropic:claude-sonnet-4-6": claude(3, 15),
   "anthropic:claude-sonnet-4-5": claude(3, 15),
   "anthropic:claude-sonnet-4": claude(3, 15),
+  "anthropic:claude-haiku-5-5": above(100_000, claude(0.1, 0.5), claude(0.5, 2.5)),
   "anthropic:claude-haiku-4-5": claude(1, 5),
   "anthropic:claude-3-5-haiku": claude(0.8, 4),
   "openai:gpt-5.5": gpt(5, 0.5, 30),

@@ -1,5 +1,6 @@
 import { StintError } from "../core/error.ts";
 import type { ModelProvider } from "../core/model.ts";
+import { findAccountOfKey, refuseLogin } from "./account-login.ts";
 
 const VENDOR_BASE_URLS = {
   anthropic: "https://api.anthropic.com/v1",
@@ -30,7 +31,7 @@ export type ModelEnvironment = Readonly<Record<string, string | undefined>>;
  * `GOOGLE_GEMINI_BASE_URL` (without a version). With `OPENAI_BASE_URL` set, the key may be
  * missing, as local servers need none. An empty variable counts as missing.
  *
- * @throws {model_key_missing} naming the variable.
+ * @throws {model_key_missing} {model_login_unsupported} naming the variable.
  * @throws {config_invalid} for a variable that cannot be used.
  */
 export function resolveUpstream(
@@ -49,12 +50,18 @@ export function resolveUpstream(
   if (key === null && !(provider === "openai" && given !== null)) {
     throw missingKey(keys[provider].join(" or "), wantedFor);
   }
+  const isVendorOwn = given === null || given === VENDOR_BASE_URLS[provider];
+  const account = key === null ? null : findAccountOfKey(key);
+  // A gateway of one's own may take signed tokens of its own.
+  if (account !== null && (isVendorOwn || provider !== "openai")) {
+    throw refuseLogin(`${keys[provider].join(" or ")} holds the login of ${account}`);
+  }
   return {
     provider,
     baseUrl: given ?? VENDOR_BASE_URLS[provider],
     authHeaders: key === null ? {} : writeAuth(provider, key),
     secrets: key === null ? [] : [key],
-    isVendorOwn: given === null || given === VENDOR_BASE_URLS[provider],
+    isVendorOwn,
   };
 }
 

@@ -3,6 +3,8 @@ import type { Slot } from "./slot.ts";
 
 const FLUSH_BYTES_MAX = 4 * 1024 * 1024;
 const FLUSH_SLOTS_MAX = 1_000;
+/** Of one session in one flush: whoever floods makes its own commits wait, not everybody's. */
+const SHARE = { bytes: 512 * 1024, commits: 250 };
 
 /** A slot on its way, with the queue that it came from. */
 export interface Sent {
@@ -41,8 +43,9 @@ export class FlushQueue {
     let commits = 0;
     for (const queue of this.#ready) {
       if ((commits > 0 && commits >= commitsMax) || sent.length >= FLUSH_SLOTS_MAX - 1) break;
-      const slots = queue.takeSlots(FLUSH_BYTES_MAX - bytes, sent.length === 0, this.#newId);
-      if (slots.length === 0 && !queue.isEmpty) break;
+      const share = { ...SHARE, bytes: Math.min(SHARE.bytes, FLUSH_BYTES_MAX - bytes) };
+      const slots = queue.takeSlots(share, sent.length === 0, this.#newId);
+      if (slots.length === 0 && !queue.isEmpty) continue; // too large to go along: the first of the next one
       this.#ready.delete(queue);
       queue.isInFlight = slots.length > 0;
       for (const slot of slots) {

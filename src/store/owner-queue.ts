@@ -1,5 +1,11 @@
 import { makeSlot, type PendingCommit, type Slot } from "./slot.ts";
 
+/** What one session may send at once. */
+export interface FlushShare {
+  readonly bytes: number;
+  readonly commits: number;
+}
+
 /**
  * The commits of one owner of one session, in the order of the calls. Knows the seq up to which
  * the log has been acknowledged: from the claim at first, then from our own writes.
@@ -70,14 +76,14 @@ export class OwnerQueue {
    * The next slots of this session, at most two: what holds only events, merged, then one commit
    * with a part of its own. Empty when nothing fits; the first commit of a flush always does.
    */
-  takeSlots(bytesMax: number, isFirst: boolean, newId: () => string): Slot[] {
+  takeSlots(share: FlushShare, isFirst: boolean, newId: () => string): Slot[] {
     if (this.#frozen.length > 0) {
       const frozen = [...this.#frozen];
       this.#frozen = [];
       return frozen;
     }
     this.#commits.unshift(...this.#returned.splice(0));
-    const { merged, last } = this.#chooseCommits(bytesMax, isFirst);
+    const { merged, last } = this.#chooseCommits(share, isFirst);
     this.#commits.splice(0, merged.length + last.length);
     this.#waiting.count -= merged.length + last.length;
     const slots: Slot[] = [];
@@ -99,7 +105,7 @@ export class OwnerQueue {
   }
 
   #chooseCommits(
-    bytesMax: number,
+    { bytes: bytesMax, commits: commitsMax }: FlushShare,
     isFirst: boolean,
   ): { merged: PendingCommit[]; last: PendingCommit[] } {
     const merged: PendingCommit[] = [];
@@ -107,6 +113,7 @@ export class OwnerQueue {
     for (const commit of this.#commits) {
       bytes += commit.bytes;
       if (bytes > bytesMax && !(isFirst && merged.length === 0)) break;
+      if (merged.length >= commitsMax) break;
       if (commit.fields === null && !commit.isAlone) {
         merged.push(commit);
         continue;

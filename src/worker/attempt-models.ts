@@ -68,11 +68,12 @@ export function openAttemptModels(options: AttemptModelsOptions): AttemptModels 
       onBudgetReached: (message) => hold.stop({ kind: "budget", message }),
       onActivity: () => lifecycle.recordActivity(sessionId),
     }));
+  const onLogin = ({ message }: StintError): void => hold.stop({ kind: "login", message });
   const open = (): Promise<OpenDoor> => {
     const toGateway = getGateway();
-    const egress = new Egress({ list: options.egress, log });
+    const egress = new Egress({ list: options.egress, log, onLogin });
     const handle = (request: Request): Promise<Response> => toGateway.handle(request);
-    return openDoor({ handle, egress, bridgePath: locateBridge(), log });
+    return openDoor({ handle, egress, bridgePath: locateBridge(), log, onLogin });
   };
   return {
     async bind() {

@@ -166,6 +166,13 @@ export class AttemptSettlement {
         await lifecycle.failSession(hold, failure);
         return;
       }
+      case "login": {
+        await this.#tryRecordChanges(hold, changes);
+        const { message } = request;
+        const code = "model_login_unsupported";
+        await lifecycle.failSession(hold, { reason: "model_error", code, message });
+        return;
+      }
       case "permission":
         // One who has answered meanwhile is not waited for: the database sees to that.
         await lifecycle.pauseSession(hold, {

@@ -48,8 +48,8 @@ export interface AttemptHost {
   /** The environment of this process; only names of `environment` go on to commands. */
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly environment: readonly string[];
-  /** Largest file that a command may write. @default no bound */
-  readonly fileBytesMax?: number;
+  /** Reads how large a file a command that starts now may write. @default no bound */
+  readonly readFileBytesMax?: () => Promise<number>;
   readonly clock: Clock;
   readonly logger: Logger;
 }
@@ -149,7 +149,7 @@ function openCustody(
   { session, workspace }: LocalAttemptOptions,
   { bounds, exits, frozenTime }: Holding,
 ): Custody {
-  const { probe, clock, logger, env, environment, fileBytesMax } = host;
+  const { probe, clock, logger, env, environment, readFileBytesMax } = host;
   const { home } = workspace;
   const agentEnv = buildAgentEnvironment({ inherit: env, home, names: environment });
   const cookies = { [SESSION_COOKIE]: session.id, [WORKER_COOKIE]: host.workerCookie };
@@ -165,7 +165,7 @@ function openCustody(
         { sessionId: session.id, error: String(cause) },
         "A command was killed: its control group could not be entered",
       ),
-    ...(fileBytesMax !== undefined && { fileBytesMax }),
+    ...(readFileBytesMax && { readFileBytesMax }),
     env: { ...agentEnv, ...cookies },
     clock,
   });

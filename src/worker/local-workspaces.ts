@@ -9,7 +9,7 @@ import type { SnapshotStore } from "../core/snapshot-store.ts";
 import type { WorkspaceDiff } from "../core/workspace.ts";
 import type { WorkspaceReader } from "../core/workspace-reader.ts";
 import { diffWorkspace } from "../workspace/diff.ts";
-import { readFreeBytes } from "../workspace/disk-space.ts";
+import { boundFileBytes, readFreeBytes } from "../workspace/disk-space.ts";
 import { runAbandonable } from "../workspace/git.ts";
 import { probeCustody } from "../workspace/probe.ts";
 import type { Workspace } from "../workspace/storage.ts";
@@ -79,11 +79,13 @@ export async function createLocalWorkspaces(
   const bytesMax = config.snapshotBytesMax ?? Number.MAX_SAFE_INTEGER;
   const probe = await probeCustody();
   const sandboxes = await openSandboxes({ ...NO_SANDBOX, ...config }, probe);
-  const disk = new DiskWatch({
-    readFreeBytes: () => readFreeBytes(dataDir),
-    freeBytesMin: config.freeDiskBytesMin ?? 0,
-    clock,
-  });
+  const freeBytesMin = config.freeDiskBytesMin ?? 0;
+  const readFree = (): Promise<number> => readFreeBytes(dataDir);
+  const disk = new DiskWatch({ readFreeBytes: readFree, freeBytesMin, clock });
+  const readFileBytesMax = async (fileBytesMax: number): Promise<number> => {
+    const freeBytes = await readFree().catch(() => Number.MAX_SAFE_INTEGER); // the setting holds
+    return boundFileBytes(freeBytes, { fileBytesMax, freeBytesMin });
+  };
   const workerCookie = clock.newId();
   const life = new BoundedLife(workerCookie, clock);
   const name = nameHost(clock.newId());
@@ -94,7 +96,7 @@ export async function createLocalWorkspaces(
   const [bootId = ""] = (await readHostIdentity()).bootId.split(" ");
   const host: AttemptHost = {
     ...{ sandboxes, probe, disk, bootId, workerCookie, env, environment, clock, logger },
-    ...(fileBytesMax !== undefined && { fileBytesMax }),
+    ...(fileBytesMax !== undefined && { readFileBytesMax: () => readFileBytesMax(fileBytesMax) }),
   };
 
   const openKeeper = (session: SessionSnapshot, workspace: Workspace): SnapshotKeeper | null => {

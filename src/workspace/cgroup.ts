@@ -47,9 +47,15 @@ const ROOT = "/sys/fs/cgroup";
 /** The folder of all our groups in a hierarchy. */
 const PARENT = "stint";
 const CPU_PERIOD_US = 100_000;
-/** What a session's commands get together when all want a core: half of one worker's share. */
+/** Against each other all sessions count alike. */
 const CPU_SHARES = 512;
 const CPU_WEIGHT = 50;
+/**
+ * All sessions together, against one other process of the host: a tenth. The worker, the server and
+ * the database answer in time however many sessions want a core.
+ */
+const CPU_SHARES_ALL = 102;
+const CPU_WEIGHT_ALL = 10;
 const REMOVE_ATTEMPTS = 20;
 const REMOVE_DELAY_MS = 10;
 
@@ -90,6 +96,7 @@ async function findUnified(root: string, bounds: ResourceBounds): Promise<Hierar
     await mkdir(parent, { recursive: true });
     await writeFile(join(root, "cgroup.subtree_control"), "+memory +pids +cpu");
     await writeFile(join(parent, "cgroup.subtree_control"), "+memory +pids +cpu");
+    await writeFile(join(parent, "cpu.weight"), String(CPU_WEIGHT_ALL));
   } catch {
     return null; // read-only, or handed to somebody else
   }
@@ -117,7 +124,9 @@ async function findSplit(root: string, bounds: ResourceBounds): Promise<Hierarch
   const found: Hierarchy[] = [];
   for (const [controller, writes] of Object.entries(wanted)) {
     const folder = join(root, controller, PARENT);
-    if (await makeFolder(folder)) found.push({ folder, writes });
+    if (!(await makeFolder(folder))) continue;
+    if (controller === "cpu") await writeFile(join(folder, "cpu.shares"), String(CPU_SHARES_ALL));
+    found.push({ folder, writes });
   }
   // Half a bound is no bound: a fork bomb must not get past it.
   return found.length === Object.keys(wanted).length ? found : [];

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { mkdtemp, realpath, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { getPriority, tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -37,12 +37,15 @@ describe.each(levels)("custody by %s", (level) => {
   let workspace: string;
   let cookie: string;
   let custody: Custody;
+  let fileBytesMax: number;
   const clock = createClock();
 
   beforeEach(async () => {
     workspace = await realpath(await mkdtemp(join(tmpdir(), "stint-custody-")));
     cookie = `test-${randomUUID()}`;
+    fileBytesMax = 1_073_741_824;
     custody = createCustody({
+      readFileBytesMax: () => Promise.resolve(fileBytesMax),
       probe: { ...probe, level },
       attemptCookie: cookie,
       sandbox: createSandbox(
@@ -93,6 +96,19 @@ describe.each(levels)("custody by %s", (level) => {
     expect(await sh("kill -TERM $$")).toMatchObject({ code: 143, signal: null, err: "" });
     expect(await sh("kill -KILL $$")).toMatchObject({ code: 137, signal: null, err: "" });
     expect(await sh("kill -SEGV $$")).toMatchObject({ code: 139, signal: null, err: "" });
+  });
+
+  it("stands behind everything else that wants a core", async () => {
+    const { out } = await run({ command: "nice", args: [] });
+    expect(out.trim()).toBe(String(getPriority() + 10));
+  });
+
+  it.skipIf(probe.prlimit === null)("lets a file be reserved up to the bound alone", async () => {
+    fileBytesMax = 1_048_576;
+    const reserve = (bytes: number) =>
+      run({ command: "fallocate", args: ["-l", String(bytes), `${workspace}/file`] });
+    expect((await reserve(1_048_577)).code).not.toBe(0);
+    expect((await reserve(1_048_576)).code).toBe(0);
   });
 
   it("runs in the workspace or below it", async () => {

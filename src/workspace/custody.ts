@@ -37,8 +37,8 @@ export interface CustodyOptions {
   readonly frozenTime?: Pick<FrozenTime, "read" | "totalMs">;
   /** Told of a command that was killed before it started, as its group could not be entered. */
   readonly onRefused?: (cause: unknown) => void;
-  /** Largest file that a command may write, in bytes. @default no bound */
-  readonly fileBytesMax?: number;
+  /** Reads how large a file a command that starts now may write, in bytes. @default no bound */
+  readonly readFileBytesMax?: () => Promise<number>;
 }
 
 /** Holds every process of one attempt. */
@@ -86,11 +86,12 @@ export function createCustody(options: CustodyOptions): Custody {
       const commandCookie = randomUUID();
       env[ATTEMPT_COOKIE] = options.attemptCookie;
       env[COMMAND_COOKIE] = commandCookie;
+      const fileBytesMax = await options.readFileBytesMax?.();
       const record = await beginRecord(options, spec);
       const wrapped = wrapCommand(probe, target.file, target.args, cwd.inside, {
         ...{ tellsInit: true, tellsExit: record !== null, waits: group !== null },
         sandbox: listMounts(sandbox, [...(spec.exposes ?? []), ...(terminal?.folders ?? [])]),
-        ...(options.fileBytesMax !== undefined && { fileBytesMax: options.fileBytesMax }),
+        ...(fileBytesMax !== undefined && { fileBytesMax }),
       });
       if (isClosed) {
         await record?.release();

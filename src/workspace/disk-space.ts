@@ -7,6 +7,20 @@ export async function readFreeBytes(folder: string): Promise<number> {
   return bavail * bsize;
 }
 
+/** What a command on a disk that is short may still write into one file. */
+const FILE_BYTES_MIN = 1_048_576;
+
+/**
+ * The largest file that a command may write which starts now: never more than leaves the disk with
+ * what is kept for others. A file that is reserved at once is there before any watch can see it.
+ */
+export function boundFileBytes(
+  freeBytes: number,
+  { fileBytesMax, freeBytesMin }: { readonly fileBytesMax: number; readonly freeBytesMin: number },
+): number {
+  return Math.min(fileBytesMax, Math.max(FILE_BYTES_MIN, freeBytes - freeBytesMin));
+}
+
 /**
  * Bytes that the living processes which carry this cookie have put on a disk, with what their own
  * children that have ended did. Pipes and sockets do not count: much output fills no disk.

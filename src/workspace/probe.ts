@@ -38,6 +38,8 @@ export interface CustodyProbe {
   readonly unshare: string | null;
   /** Bounds what one file may grow to; null where it is missing. */
   readonly prlimit: string | null;
+  /** Lets commands stand behind everything else that wants a core; null where it is missing. */
+  readonly nice: string | null;
   /** True when a user namespace is needed to make a pid namespace. */
   readonly mapUser: boolean;
 }
@@ -92,6 +94,7 @@ export async function probeCustody(run: ProbeRunner = hostRunner): Promise<Custo
   const setpriv = await run.find("setpriv");
   const unshare = await run.find("unshare");
   const prlimit = await run.find("prlimit");
+  const nice = await run.find("nice");
   const mapUser = run.uid() !== 0;
   const trials: ProbeTrial[] = [];
   const attempt = async (
@@ -124,7 +127,7 @@ export async function probeCustody(run: ProbeRunner = hostRunner): Promise<Custo
     level,
     detail: describe(level, trials),
     trials,
-    ...{ bwrap, setpriv, unshare, prlimit, mapUser },
+    ...{ bwrap, setpriv, unshare, prlimit, nice, mapUser },
   };
 }
 

@@ -28,6 +28,9 @@ const TELLING_INIT_SCRIPT =
   'exec 3>&2 2>/dev/null; ("$@" 2>&3 3>&- 4>&-); code=$?; ' +
   'echo "{ \\"exit-code\\": $code }" >&4; exit $code';
 
+/** A tenth of what others get when all want the same core. */
+const NICENESS = 10;
+
 /** What the wrapper is to tell, where it can. */
 export interface WrapOptions {
   /** The first process of the namespace, on descriptor 3. */
@@ -55,6 +58,17 @@ export function wrapCommand(
   cwd: string,
   options: WrapOptions = { tellsInit: false },
 ): WrappedCommand {
+  const held = holdCommand(probe, file, args, cwd, options);
+  return lowerPriority(probe, limitFiles(probe, options, held));
+}
+
+function holdCommand(
+  probe: CustodyProbe,
+  file: string,
+  args: readonly string[],
+  cwd: string,
+  options: WrapOptions,
+): WrappedCommand {
   if (probe.level === "bwrap" && probe.bwrap !== null) {
     const { tellsInit, tellsExit = false, sandbox, waits = false } = options;
     const info = tellsInit ? ["--info-fd", "3"] : [];
@@ -62,9 +76,7 @@ export function wrapCommand(
     const gate = waits ? ["--block-fd", "5"] : [];
     const own = [...(sandbox ?? BWRAP_ARGS), ...info, ...status, ...gate, "--chdir", cwd, "--"];
     const wrapped = [...own, file, ...args];
-    return limitFiles(probe, options, {
-      ...{ file: probe.bwrap, args: wrapped, tellsInit, tellsExit, waits, isNamespace: true },
-    });
+    return { file: probe.bwrap, args: wrapped, tellsInit, tellsExit, waits, isNamespace: true };
   }
   if (probe.level === "unshare" && probe.setpriv !== null && probe.unshare !== null) {
     const own = [...buildUnshareArgs(probe.unshare, probe.mapUser), "--", "/bin/sh", "-c"];
@@ -89,6 +101,17 @@ function limitFiles(
   if (prlimit === null || fileBytesMax === undefined) return wrapped;
   const own = [`--fsize=${fileBytesMax}`, "--core=0", "--", wrapped.file];
   return { ...wrapped, file: prlimit, args: [...own, ...wrapped.args] };
+}
+
+/**
+ * The worker, the server and the database come first, whatever a command does. The kernel takes the
+ * order in which the disk serves it from the same number. It needs no right, and cannot be undone
+ * without one.
+ */
+function lowerPriority({ nice }: CustodyProbe, wrapped: WrappedCommand): WrappedCommand {
+  if (nice === null) return wrapped;
+  const own = ["-n", String(NICENESS), "--", wrapped.file];
+  return { ...wrapped, file: nice, args: [...own, ...wrapped.args] };
 }
 
 const SILENT = { waits: false, tellsInit: false, tellsExit: false, isNamespace: false } as const;

@@ -12,8 +12,6 @@ const PROCESSES_MAX = 200;
 const FILE_BYTES_MAX = 67_108_864;
 const BEFORE_MS = 6_000;
 const DURING_MS = 10_000;
-/** What other tests on the same two cores may add: the ratio is a figure to read, this a bound. */
-const NOISE_MS = 5_000;
 const KILL_MS_MAX = 5_000;
 
 const COLOUR = new RegExp(`${String.fromCodePoint(27)}\\[[\\d;]*m`, "g");
@@ -159,7 +157,6 @@ test("an agent that floods, forks, fills the disk and deletes harms nobody else"
       `${forked} processes at most ${PROCESSES_MAX}; limits: ${sandbox?.limits}\n`,
   );
   expect(during.length).toBeGreaterThan(10);
-  expect(p99During).toBeLessThanOrEqual((p99Before ?? 0) * 2 + NOISE_MS);
   expect(freeMin).toBeGreaterThanOrEqual(disk.freeBytesMin);
   expect(forked).toBeLessThanOrEqual(PROCESSES_MAX + 10);
 

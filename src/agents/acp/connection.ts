@@ -70,8 +70,7 @@ export class AgentConnection {
     const { stdin, stdout } = process;
     if (stdin === null) throw new TypeError("an agent is talked to through its stdin");
     const wire = new MessageStream({
-      stdin,
-      stdout,
+      ...{ stdin, stdout, clock: context.clock },
       onNotification: async (method, params) => {
         if (method === "session/update") await handlers.onUpdate(params);
       },

@@ -3,7 +3,9 @@ import type { AnyMessage, Stream } from "@agentclientprotocol/sdk";
 import { StintError } from "../../core/error.ts";
 import type { JsonObject } from "../../core/json.ts";
 import { asObject, readField, readText } from "../json-fields.ts";
+import { delay, type Clock } from "../../core/clock.ts";
 import { LineReader } from "../output/line-reader.ts";
+import { Pace } from "../output/pace.ts";
 
 /** What a MessageStream works with. */
 export interface MessageStreamOptions {
@@ -13,6 +15,7 @@ export interface MessageStreamOptions {
   readonly onNotification: (method: string, params: JsonObject) => Promise<void>;
   /** Told of each line that is no message. */
   readonly onGarbage: (line: string) => void;
+  readonly clock: Clock;
 }
 
 /** Largest message; one with a larger line breaks the protocol. */
@@ -25,6 +28,13 @@ const GARBAGE_CHARS_KEPT = 1_000;
 /** Requests of the agent that may wait for an answer at a time. */
 const REQUESTS_MAX = 64;
 const ID_CHARS_MAX = 200;
+/** A replay of a long session comes at once; beyond that no agent has so much to say. */
+const LINES_BURST = 20_000;
+const LINES_PER_SECOND = 1_000;
+/** A line that is longer counts as several. */
+const LINE_BYTES = 8_192;
+/** Lines that are read before others in this process have their turn. */
+const LINES_AT_ONCE = 64;
 const TOO_MANY_CODE = -32_000;
 
 /**
@@ -64,11 +74,16 @@ export class MessageStream {
    * and what handling a notification throws.
    */
   async read(): Promise<void> {
+    const { stdout, clock } = this.#options;
     const lines = new LineReader(LINE_BYTES_MAX);
-    for await (const piece of this.#options.stdout) {
+    const pace = new Pace({ clock, burst: LINES_BURST, perSecond: LINES_PER_SECOND });
+    for await (const piece of stdout) {
+      let count = 0;
       for (const line of lines.take(piece as Uint8Array)) {
         if ("tooLongBytes" in line) throw refuseLine(line.tooLongBytes);
         await this.#handle(line.bytes);
+        await pace.take(Math.max(1, line.bytes.length / LINE_BYTES));
+        if (++count % LINES_AT_ONCE === 0) await delay(clock, 0);
       }
     }
     const rest = lines.takeRest();

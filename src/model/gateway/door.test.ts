@@ -17,18 +17,22 @@ let handle: (request: Request) => Promise<Response>;
 
 const resolve = (host: string): Promise<string[]> => Promise.resolve(names.get(host) ?? []);
 
+const logins: string[] = [];
+const onLogin = ({ code }: { code: string }): void => void logins.push(code);
+
 async function reopen(allow: readonly string[] = []): Promise<void> {
   await open?.close();
   open = await openDoor({
     handle: (request) => handle(request),
-    egress: new Egress({ list: new EgressList(allow), log, resolve }),
+    egress: new Egress({ list: new EgressList(allow), log, resolve, onLogin }),
     bridgePath: "/bridge.js",
-    log,
+    ...{ log, onLogin },
   });
 }
 
 beforeEach(async () => {
   log.lines.length = 0;
+  logins.length = 0;
   names.clear();
   handle = async (request) =>
     new Response(`${request.method} ${new URL(request.url).pathname} ${await request.text()}`);
@@ -73,6 +77,24 @@ it("takes the token in the place where each agent puts its key, on both ways in"
   }
   const byQuery = await fetch(`${tcpUrl}/gemini/v1beta/models?key=${token}`);
   expect(byQuery.status).toBe(200);
+});
+
+it("turns away the login of an account, and tells of it where only the agent can knock", async () => {
+  handle = vi.fn();
+  const headers = { authorization: "Bearer sk-ant-oat01-canary" };
+  const { tcpUrl, token } = open.door;
+  const onPort = await fetch(`${tcpUrl}/anthropic/v1/messages`, { method: "POST", headers });
+  expect(onPort.status).toBe(403);
+  expect(logins).toEqual([]);
+  const { status, text } = await askSocket(headers);
+  expect({ status, text }).toMatchObject({ status: 403, text: expect.stringContaining("metered") });
+  expect(text).not.toContain("canary");
+  expect(logins).toEqual(["model_login_unsupported"]);
+  expect(handle).not.toHaveBeenCalled();
+  // The token is the only credential: what is said beside it says nothing.
+  handle = () => Promise.resolve(new Response("told"));
+  const beside = { authorization: `Bearer ${token}`, "anthropic-beta": "oauth-2025-04-20" };
+  expect((await askSocket(beside)).status).toBe(200);
 });
 
 it("turns away who has no token, and an agent of another attempt", async () => {
@@ -142,6 +164,16 @@ async function tunnelTo(authority: string, token = open.door.token): Promise<str
   const [inside] = (await once(socket, "data")) as [Buffer];
   return `${first} | ${inside.toString().split("\r\n\r\n")[1] ?? ""}`;
 }
+
+it("lets nobody reach a place of logins, and tells of it where the list has it", async () => {
+  expect(await tunnelTo("chatgpt.com:443")).toContain("not on the list");
+  expect(logins).toEqual([]);
+  await reopen(["chatgpt.com", "*.googleapis.com"]);
+  for (const host of ["chatgpt.com", "cloudcode-pa.googleapis.com"]) {
+    expect(await tunnelTo(`${host}:443`)).toContain("model_login_unsupported");
+  }
+  expect(logins).toEqual(["model_login_unsupported", "model_login_unsupported"]);
+});
 
 it("lets agents reach a listed host, by tunnel and by plain HTTP", async () => {
   const port = await startHost();

@@ -6,8 +6,10 @@ import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Readable } from "node:stream";
+import type { StintError } from "../../core/error.ts";
 import type { Logger } from "../../core/log.ts";
 import { doorUrlsAt, type ModelDoor } from "../../core/model.ts";
+import { findAccountOfRequest, refuseLogin } from "../account-login.ts";
 import type { Egress } from "./egress.ts";
 import { writeRefusal } from "./refusal.ts";
 import { guessWire } from "./route.ts";
@@ -27,6 +29,8 @@ export interface DoorOptions {
   /** The compiled bridge. */
   readonly bridgePath: string;
   readonly log: Logger;
+  /** Told that an agent presents the login of an account where its token belongs. */
+  readonly onLogin?: (error: StintError) => void;
   /** Where the private folder of the socket is made. @default the folder for temporary files */
   readonly runDir?: string;
 }
@@ -46,7 +50,9 @@ export async function openDoor(options: DoorOptions): Promise<OpenDoor> {
   const token = `stint-${randomBytes(32).toString("base64url")}`;
   const folder = await makeFolder(options.runDir);
   const socketPath = join(folder, "model.sock");
-  const servers = [serve(options, token), serve(options, token)] as const;
+  // Anybody on this host may knock at a port: without the token nobody ends an attempt by it.
+  const onPortOptions = { ...options, onLogin: () => undefined };
+  const servers = [serve(options, token), serve(onPortOptions, token)] as const;
   const [onSocket, onPort] = servers;
   const close = async (): Promise<void> => {
     options.egress.close();
@@ -103,7 +109,7 @@ async function closeServer(server: Server): Promise<void> {
   await closed;
 }
 
-function serve({ handle, egress, log }: DoorOptions, token: string): Server {
+function serve({ handle, egress, log, onLogin }: DoorOptions, token: string): Server {
   const isToken = createTokenCheck(token);
   const server = createServer((request, response) => {
     answer(request, response).catch((error: unknown) => {
@@ -125,10 +131,12 @@ function serve({ handle, egress, log }: DoorOptions, token: string): Server {
       sendText(response, 400, "no path");
     } else if (!isToken(readToken(request, new URL(url)))) {
       const wire = guessWire(new URL(url).pathname);
-      await sendResponse(
-        response,
-        writeRefusal(wire, 401, "The token of this attempt is missing."),
-      );
+      const login = readLogin(request);
+      if (login) onLogin?.(login);
+      const refusal = login
+        ? writeRefusal(wire, 403, `${login.code}: ${login.message}. ${login.remedy}`)
+        : writeRefusal(wire, 401, "The token of this attempt is missing.");
+      await sendResponse(response, refusal);
       request.resume();
     } else {
       await answerHere(handle, url, request, response);
@@ -245,6 +253,11 @@ function readToken({ headers }: IncomingMessage, url: URL): string | null {
   const bearer = /^bearer\s+(\S+)$/i.exec(headers.authorization ?? "")?.[1];
   const given = bearer ?? headers["x-api-key"] ?? headers["x-goog-api-key"] ?? headers["api-key"];
   return typeof given === "string" ? given : url.searchParams.get("key");
+}
+
+function readLogin({ headers }: IncomingMessage): StintError | null {
+  const account = findAccountOfRequest(headers);
+  return account === null ? null : refuseLogin(`the agent presents the login of ${account}`);
 }
 
 function readProxyPassword({ headers }: IncomingMessage): string | null {

@@ -2,7 +2,9 @@ import { lookup } from "node:dns/promises";
 import { type IncomingMessage, request as sendRequest, type ServerResponse } from "node:http";
 import { connect, isIP } from "node:net";
 import type { Duplex } from "node:stream";
+import type { StintError } from "../../core/error.ts";
 import type { Logger } from "../../core/log.ts";
+import { findAccountOfRequest, isAccountHost, refuseLogin } from "../account-login.ts";
 import { isPrivateAddress } from "./address-range.ts";
 import type { EgressList } from "./egress-list.ts";
 
@@ -18,6 +20,8 @@ export interface EgressOptions {
   /** What may be reached. */
   readonly list: EgressList;
   readonly log: Logger;
+  /** Told that an agent goes where only logins of accounts are served, though that is listed. */
+  readonly onLogin?: (error: StintError) => void;
   /** Resolves a name. @default the resolver of this host */
   readonly resolve?: (host: string) => Promise<readonly string[]>;
 }
@@ -87,7 +91,11 @@ export class Egress {
     const url = URL.canParse(request.url ?? "") ? new URL(request.url ?? "") : null;
     const isHttp = url?.protocol === "http:" && url.username === "" && url.password === "";
     const place = isHttp ? { host: readHost(url.hostname), port: Number(url.port || 80) } : null;
-    const verdict = await this.#judge(place);
+    const account = findAccountOfRequest(request.headers);
+    const verdict =
+      account === null
+        ? await this.#judge(place)
+        : this.#refuseLogin(`the agent presents the login of ${account}`);
     if ("refusal" in verdict || url === null) {
       const refusal = "refusal" in verdict ? verdict.refusal : "no address";
       this.#report(refusal);
@@ -132,6 +140,7 @@ export class Egress {
     if (!this.#options.list.allowsHost(host, port)) {
       return { refusal: `egress: ${shown} is not on the list (setting egressAllow)` };
     }
+    if (isAccountHost(host)) return this.#refuseLogin(`the agent connects to ${shown}`);
     const addresses = await this.#resolve(host);
     const usable = addresses.filter(
       (address) => !isPrivateAddress(address) || this.#options.list.allowsAddress(address, port),
@@ -140,6 +149,12 @@ export class Egress {
     if (address !== undefined) return { target: { host, port, address } };
     if (addresses.length === 0) return { refusal: `egress: ${shown} has no address` };
     return { refusal: `egress: ${shown} leads into a private network, which is not listed itself` };
+  }
+
+  #refuseLogin(what: string): { readonly refusal: string } {
+    const error = refuseLogin(what);
+    this.#options.onLogin?.(error);
+    return { refusal: `egress: ${error.code}: ${error.message}` };
   }
 
   async #resolve(host: string): Promise<readonly string[]> {

@@ -65,6 +65,25 @@ const eventsOnly = (...events: PreparedEvent[]) => ({
   hasTransition: false,
 });
 
+describe("a session that floods", () => {
+  it("delays an event of another by two flushes at most, each with a share of the flood", async () => {
+    const [flooder, polite] = [await harness.startSession(), await harness.startSession()];
+    await withGroup(harness.database.url, { lanes: 1 }, async (group) => {
+      const append = (owner: Owner, text: string) =>
+        group.append(owner, owner.lastSeq, eventsOnly(good(text)));
+      let written = 0;
+      const flood = range(3_000).map((number) =>
+        append(flooder, `${number}`).then(() => ++written),
+      );
+      await flood[0];
+      await append(polite, "mine");
+      expect(written).toBeLessThanOrEqual(1 + 2 * 250);
+      await Promise.all(flood);
+    });
+    expect(await readOutputs(flooder.sessionId)).toEqual(range(3_000).map(String));
+  });
+});
+
 describe("commits of one session", () => {
   it("take effect in the order of the calls, merged or not", async () => {
     const owner = await harness.startSession();

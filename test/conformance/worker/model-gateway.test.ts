@@ -1,5 +1,8 @@
+import { once } from "node:events";
+import { request } from "node:http";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { createBuiltinAgent } from "../../../src/agents/builtin/agent.ts";
+import { createFakeAgent } from "../../../src/agents/fake.ts";
 import type { AgentAdapter } from "../../../src/core/attempt.ts";
 import { resolveLimits, loadConfig } from "../../../src/core/config.ts";
 import type { SessionEvent } from "../../../src/core/event.ts";
@@ -79,6 +82,26 @@ it("takes a session's totals from its gateway alone, and keeps each call and exc
     [id],
   );
   expect(raw).toEqual(Array(3).fill({ kind: "model_exchange" }));
+});
+
+it("ends a session whose agent presents the login of an account, with the code and the reason", async () => {
+  const agent = createFakeAgent(async (context) => {
+    const { signal } = context;
+    const { socketPath } = await context.openModelDoor();
+    const headers = { authorization: "Bearer sk-ant-oat01-canary" };
+    request({ socketPath, path: "/anthropic/v1/messages", method: "POST", headers }).end("{}");
+    await once(signal, "abort");
+    throw signal.reason as Error;
+  }, "builtin");
+  const worker = await startWorker(agent);
+  const id = await createSession();
+  await worker.step();
+  const failed = await harness.waitForStatus(id, "failed");
+  expect(failed).toMatchObject({
+    reason: "model_error",
+    error: { code: "model_login_unsupported" },
+  });
+  expect(JSON.stringify(await harness.store.readEvents(id, {}))).not.toContain("canary");
 });
 
 it.each([
