@@ -17,7 +17,7 @@ export interface TestDatabase {
 }
 
 // Not STINT_…: the programs under test refuse settings they do not know.
-const RUN_FOLDER = "TEST_RUN_POSTGRES_FOLDER";
+export const RUN_FOLDER = "TEST_RUN_POSTGRES_FOLDER";
 const RUN_NAME = "TEST_RUN_POSTGRES_NAME";
 
 /** Postgres stays up between two test files; a run that was killed leaves it no longer than this. */

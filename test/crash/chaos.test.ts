@@ -26,4 +26,4 @@ test("stint chaos kills a Stint of its own, tells what held, and leaves nothing 
   expect(report.folders).toHaveLength(1);
   expect(report.folders.filter((path) => existsSync(path))).toEqual([]);
   expect(readdirSync(folder.path)).toEqual([]);
-}, 90_000);
+}, 180_000);

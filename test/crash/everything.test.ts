@@ -5,6 +5,7 @@ import type { SessionEvent, StintClient } from "../../src/client.ts";
 import type { SessionEvent as LoggedEvent } from "../../src/core/event.ts";
 import { foldEvents } from "../../src/core/fold.ts";
 import type { JsonObject } from "../../src/core/json.ts";
+import { makeDataFolder } from "../data-template.ts";
 import { makeFolder, poll, StintProcess } from "../e2e/stint-process.ts";
 
 /** Kills of everything at once. The release lane sets more. */
@@ -74,6 +75,7 @@ const isFinished = ({ type, data }: SessionEvent): boolean =>
 test("a session completes although worker, server and Postgres are killed together again and again", async () => {
   const folder = makeFolder("stint everything ");
   cleanups.push(() => folder.dispose());
+  await makeDataFolder(folder.path);
   // What commands look at is in no workspace.
   const outside = join(folder.path, "outside");
   mkdirSync(outside);

@@ -12,6 +12,7 @@ import {
   toSnapshot,
 } from "../../src/store/rows.ts";
 import { typeParsers } from "../../src/store/type-parsers.ts";
+import { makeDataFolder } from "../data-template.ts";
 import { makeFolder, poll, runStint, StintProcess } from "../e2e/stint-process.ts";
 import { LogReader } from "./log-reader.ts";
 
@@ -61,6 +62,7 @@ interface Attempt {
 test("a rolling restart of all workers and the server under load loses and burns nothing", async () => {
   const folder = makeFolder("stint rolling ");
   cleanups.push(() => folder.dispose());
+  await makeDataFolder(folder.path);
   const start = (role: "server" | "worker"): StintProcess => {
     const started = new StintProcess([role, "--json"], folder.path, SETTINGS);
     cleanups.push(() => started.stop("SIGKILL"));
@@ -97,7 +99,7 @@ test("a rolling restart of all workers and the server under load loses and burns
       const known = await client.workers.list();
       const busy = known.find(({ pid, isLive }) => isLive && pid === worker.pid);
       return busy && busy.activeSessions > 0 ? true : null;
-    }, 30_000);
+    });
     workers[place] = await replace(worker, "worker");
   }
   server = await replace(server, "server");

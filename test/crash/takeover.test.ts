@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { makeDataFolder } from "../data-template.ts";
 import { findProcesses, makeFolder, poll, StintProcess } from "../e2e/stint-process.ts";
 import { describeTakeovers, runTakeovers, TAKEOVER_MS_MAX } from "./takeovers.ts";
 
@@ -30,6 +31,7 @@ test(
 test("a frozen worker's commands are killed, its session goes on elsewhere, and it wakes up harmless", async () => {
   const folder = makeFolder("stint frozen ");
   cleanups.push(() => folder.dispose());
+  await makeDataFolder(folder.path);
   const start = (role: string): StintProcess => {
     const started = new StintProcess([role, "--json"], folder.path, SHORT_LEASE);
     cleanups.push(() => started.stop("SIGKILL"));
@@ -74,4 +76,4 @@ test("a frozen worker's commands are killed, its session goes on elsewhere, and 
     "resumed",
     "end_turn",
   ]);
-}, 90_000);
+}, 180_000);

@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, test } from "vitest";
+import { makeDataFolder } from "../data-template.ts";
 import { findProcesses, makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
 const FAKE = fileURLToPath(new URL("../conformance/agent/fake-acp-agent.mjs", import.meta.url));
@@ -26,6 +27,7 @@ test("an agent of others goes on after kill -9 of everything; commands end as th
   };
   const folder = makeFolder("stint agents ");
   cleanups.push(() => folder.dispose());
+  await makeDataFolder(folder.path);
   const settings = { STINT_AGENTS: JSON.stringify(agents) };
   const start = (): StintProcess => {
     const started = new StintProcess(["dev", "--json"], folder.path, settings);
@@ -65,4 +67,4 @@ test("an agent of others goes on after kill -9 of everything; commands end as th
   expect(ok.stdout).toContain("a terminal");
   expect(bad.stdout).toContain("exit code 3");
   expect(teller.stdout).toContain("said by it");
-}, 90_000);
+}, 180_000);

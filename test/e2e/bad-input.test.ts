@@ -12,6 +12,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { createClient } from "../../src/client/client.ts";
 import { ERRORS, type ErrorCode } from "../../src/core/error.ts";
 import { attachEmbeddedPostgres } from "../../src/store/embedded/attach.ts";
+import { makeDataFolder } from "../data-template.ts";
 import { stopPostgres } from "../postgres.ts";
 import { makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
@@ -40,7 +41,8 @@ let active: string;
 let completed: string;
 
 beforeAll(async () => {
-  for (const path of [dataDir, work]) mkdirSync(path);
+  mkdirSync(work);
+  await makeDataFolder(dataDir);
   service = new StintProcess(["dev", "--json"], dataDir, { STINT_ALLOWED_ROOTS: base.path });
   server = await service.ready();
   client = await service.connect();
@@ -60,12 +62,12 @@ beforeAll(async () => {
   }));
   await poll(async () => ((await stateOf(completed)) === "completed" ? true : null));
   await poll(async () => ((await stateOf(active)) === "active" ? true : null));
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await service.stop();
   for (const folder of [base, elsewhere]) await folder.dispose();
-}, 30_000);
+}, 60_000);
 
 async function stateOf(id: string): Promise<string> {
   return (await client.sessions.get(id)).status;

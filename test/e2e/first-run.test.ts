@@ -45,4 +45,4 @@ test("the first start shows the demo, one Ctrl-C through npm ends it, the second
   await again.sessions.cancel(id);
   await second.stop();
   expect(second.lines.some(({ msg }) => msg === "demo")).toBe(false);
-}, 60_000);
+}, 180_000);

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import type { SessionEvent } from "../../src/core/event.ts";
 import { foldEvents } from "../../src/core/fold.ts";
+import { makeDataFolder } from "../data-template.ts";
 import { findProcesses, makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
 const LEASE = { STINT_LEASE_DURATION_MS: "2000", STINT_HEARTBEAT_INTERVAL_MS: "500" };
@@ -15,6 +16,7 @@ afterEach(async () => {
 test("a worker killed in mid-command leaves nothing running; another finishes its session", async () => {
   const folder = makeFolder();
   cleanups.push(() => folder.dispose());
+  await makeDataFolder(folder.path);
   const outside = join(folder.path, "outside");
   mkdirSync(outside);
   const start = (args: readonly string[]): StintProcess => {
@@ -52,7 +54,7 @@ test("a worker killed in mid-command leaves nothing running; another finishes it
   const session = await poll(async () => {
     const found = await client.sessions.get(id);
     return found.status === "completed" ? found : null;
-  }, 30_000);
+  });
   expect(findProcesses(`STINT_SESSION=${id}`)).toEqual([]);
   expect(session.attempts).toBe(2);
 
@@ -78,4 +80,4 @@ test("a worker killed in mid-command leaves nothing running; another finishes it
   expect(foldEvents(log as SessionEvent[])).toEqual({ status, reason, epoch, lastSeq, stats });
   const diff = await runStint(["diff", id], { dataDir: folder.path });
   expect(diff.stdout).toContain("+before");
-}, 90_000);
+}, 180_000);

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { makeDataFolder } from "../data-template.ts";
 import { stopPostgres } from "../postgres.ts";
 import { makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
@@ -19,7 +20,7 @@ function start(dataDir: string): StintProcess {
 test("what was asked before everything died is answered after it, and the agent goes on", async () => {
   const folder = makeFolder();
   folders.push(folder);
-  const dataDir = folder.path;
+  const dataDir = await makeDataFolder(folder.path);
   const first = start(dataDir);
   const { sessions } = await first.connect();
   const { id } = await sessions.create({
@@ -72,4 +73,4 @@ test("what was asked before everything died is answered after it, and the agent 
   const again = await runStint(["approve", id], { dataDir });
   expect(again).toMatchObject({ code: 2 });
   expect(again.stderr).toMatch(/asks nothing now/);
-}, 90_000);
+}, 180_000);

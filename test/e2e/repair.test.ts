@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { SessionEvent as LoggedEvent } from "../../src/core/event.ts";
 import { foldEvents } from "../../src/core/fold.ts";
+import { makeDataFolder } from "../data-template.ts";
 import { requireTool } from "../tools.ts";
 import { makeFolder, runStint, StintProcess } from "./stint-process.ts";
 
@@ -17,7 +18,8 @@ const data = makeFolder();
 const project = makeFolder("minimist ");
 let dev: StintProcess;
 
-beforeAll(() => {
+beforeAll(async () => {
+  await makeDataFolder(data.path);
   dev = new StintProcess(["dev", "--json"], data.path, { STINT_SANDBOX_READ_PATHS: MODULES });
 });
 
@@ -93,4 +95,4 @@ test("a session repairs a broken package, and its log tells and folds to all of 
   const applied = await runStint(["apply", session.id], { dataDir: data.path });
   expect(applied).toMatchObject({ code: 0 });
   expect(runSuite()).toBe(0);
-}, 120_000);
+}, 180_000);

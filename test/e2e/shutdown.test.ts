@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { makeDataFolder } from "../data-template.ts";
 import { findProcesses, makeFolder, poll, runStint, StintProcess } from "./stint-process.ts";
 
 const folders: { dispose(): Promise<void> }[] = [];
@@ -18,6 +19,7 @@ function start(args: readonly string[], dataDir: string): StintProcess {
 test("SIGTERM in the middle of a command pauses the session, kills all, and the next start finishes it", async () => {
   const folder = makeFolder();
   folders.push(folder);
+  await makeDataFolder(folder.path);
   const first = start(["dev", "--json"], folder.path);
   const client = await first.connect();
   const { id } = await client.sessions.create({
@@ -58,7 +60,7 @@ test("SIGTERM in the middle of a command pauses the session, kills all, and the 
   expect(events.map(({ seq }) => seq)).toEqual(events.map((_, index) => index + 1));
   const diff = await runStint(["diff", id], { dataDir: folder.path });
   expect(diff.stdout.match(/\+once/g)).toHaveLength(1);
-}, 60_000);
+}, 180_000);
 
 test("a second start keeps all state and the token", async () => {
   const folder = makeFolder();
@@ -77,4 +79,4 @@ test("a second start keeps all state and the token", async () => {
   const after = await second.ready();
   expect(after.token).toBe(before.token);
   expect((await (await second.connect()).sessions.get(id)).status).toBe("completed");
-}, 60_000);
+}, 180_000);

@@ -145,10 +145,13 @@ export function findProcesses(environmentText: string): number[] {
     });
 }
 
+/** Until a condition holds: work, on however busy a machine, and no promise. */
+const PATIENCE_MS = 60_000;
+
 /** Asks again and again until the answer is neither null nor undefined. */
 export async function poll<T>(
   ask: () => Promise<T | null | undefined>,
-  boundMs = 15_000,
+  boundMs = PATIENCE_MS,
 ): Promise<T> {
   const deadline = performance.now() + boundMs;
   for (;;) {

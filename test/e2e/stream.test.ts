@@ -1,10 +1,23 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { createClient } from "../../src/client/client.ts";
+import { webClock } from "../../src/client/web-clock.ts";
+import type { Clock } from "../../src/core/clock.ts";
+import { makeDataFolder } from "../data-template.ts";
 import { startCuttingProxy } from "./cutting-proxy.ts";
 import { makeFolder, poll, StintProcess } from "./stint-process.ts";
 
 const CUTS = 100;
 const RESTARTS = 4;
+
+/** Waits before reconnects are a tenth of theirs, at most 100 ms; the watch over silence keeps its time. */
+const hastyClock: Clock = {
+  ...webClock,
+  setTimer: (callback, delayMs) =>
+    webClock.setTimer(callback, delayMs >= 45_000 ? delayMs : Math.min(delayMs / 10, 100)),
+};
+
 const cleanups: (() => unknown)[] = [];
 
 afterEach(async () => {
@@ -22,6 +35,7 @@ function createRandom(state: number): () => number {
 test("a client cut at random bytes and by killed servers sees each event once, in order", async () => {
   const folder = makeFolder();
   cleanups.push(() => folder.dispose());
+  await makeDataFolder(folder.path);
   const start = (args: readonly string[], env: Record<string, string> = {}): StintProcess => {
     const started = new StintProcess([...args, "--json"], folder.path, env);
     cleanups.push(() => started.stop("SIGKILL"));
@@ -37,32 +51,40 @@ test("a client cut at random bytes and by killed servers sees each event once, i
   const proxy = await startCuttingProxy(
     () => port,
     // The head of the answer alone takes some 500 bytes.
-    () => 500 + Math.floor(random() * 1_300),
+    () => 500 + Math.floor(random() * 1_000),
   );
   cleanups.push(() => proxy.close());
 
-  const loop = "for i in 1 2 3 4; do echo line $i; sleep 0.1; done";
   const direct = createClient({ url, token });
+  // It talks, in many commands and in a long one, until there were cuts enough.
   const { id } = await direct.sessions.create({
     prompt: "talk",
     model: "scripted",
-    script: [...Array.from({ length: 90 }, () => ({ bash: loop })), { text: "done" }],
+    script: [
+      ...Array.from({ length: 20 }, () => ({
+        bash: "for i in 1 2 3; do echo $i; sleep 0.02; done",
+      })),
+      { bash: "until [ -e enough ]; do echo more; sleep 0.02; done" },
+      { text: "done" },
+    ],
   });
 
   const seen: { seq: number; id: string }[] = [];
-  const cut = createClient({ url: proxy.url, token });
+  const cut = createClient({ url: proxy.url, token, clock: hastyClock });
   const reading = (async () => {
     for await (const event of cut.subscribe(id)) seen.push({ seq: event.seq, id: event.id });
   })();
+  const untilCut = (count: number): Promise<boolean> =>
+    poll(() => Promise.resolve(proxy.cuts() >= count ? true : null), 60_000);
   for (let restart = 1; restart <= RESTARTS; restart++) {
-    await poll(
-      async () => (proxy.cuts() >= (CUTS / (RESTARTS + 1)) * restart ? true : null),
-      60_000,
-    );
+    await untilCut((CUTS / (RESTARTS + 1)) * restart);
     await server.stop("SIGKILL");
     server = start(["server"], { STINT_PORT: String(port) });
     await server.ready();
   }
+  await untilCut(CUTS);
+  const { workspace } = await direct.sessions.get(id);
+  writeFileSync(join(workspace.path ?? "", "enough"), "");
   await reading;
 
   expect(proxy.cuts() + RESTARTS).toBeGreaterThanOrEqual(CUTS);

@@ -1,4 +1,5 @@
 import { afterEach, expect, test } from "vitest";
+import { makeDataFolder } from "../data-template.ts";
 import { makeFolder, StintProcess } from "./stint-process.ts";
 
 const folder = makeFolder();
@@ -10,6 +11,7 @@ afterEach(async () => {
 });
 
 test("a worker by itself answers for its figures at the address in its ready line", async () => {
+  await makeDataFolder(folder.path);
   worker = new StintProcess(["worker", "--json", "--metrics-port", "0"], folder.path);
   const ready = await worker.waitForLine(({ msg }) => msg === "ready");
   expect(ready).toMatchObject({ url: null, metricsUrl: expect.any(String) });

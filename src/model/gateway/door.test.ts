@@ -118,7 +118,7 @@ it("tells the handler that a client has gone", async () => {
   const response = await fetch(`${open.door.tcpUrl}/a`, { headers, signal: client.signal });
   await response.body!.getReader().read();
   client.abort();
-  await vi.waitFor(() => expect(gone).toHaveBeenCalled());
+  await expect.poll(() => gone).toHaveBeenCalled();
 });
 
 it("cuts an answer that breaks off, so that no client takes it for whole", async () => {

@@ -214,7 +214,7 @@ describe("a call", () => {
     const records: (() => void)[] = [];
     harness.ledger.beforeOpen = () => new Promise((resolve) => records.push(resolve));
     const answer = gateway.handle(ask(MESSAGES, question));
-    await vi.waitFor(() => expect(records).toHaveLength(1));
+    await expect.poll(() => records).toHaveLength(1);
     expect(asked).not.toHaveBeenCalled();
     records[0]?.();
     await (await answer).text();
@@ -246,12 +246,10 @@ describe("a call", () => {
     const reader = answer.body!.getReader();
     await reader.read();
     client.abort();
-    await vi.waitFor(() => expect(gone).toHaveBeenCalled());
-    await vi.waitFor(() =>
-      expect(harness.ledger.outcomes).toMatchObject([
-        { status: "aborted", usage: { inputTokens: 120 }, isEstimated: true },
-      ]),
-    );
+    await expect.poll(() => gone).toHaveBeenCalled();
+    await expect
+      .poll(() => harness.ledger.outcomes)
+      .toMatchObject([{ status: "aborted", usage: { inputTokens: 120 }, isEstimated: true }]);
   });
 
   it("takes its time limit, before the answer and amid it", async () => {
@@ -291,7 +289,7 @@ describe("a call", () => {
     const records: (() => void)[] = [];
     harness.ledger.beforeOpen = () => new Promise((resolve) => records.push(resolve));
     const answer = gateway.handle(ask(MESSAGES, question));
-    await vi.waitFor(() => expect(records).toHaveLength(1));
+    await expect.poll(() => records).toHaveLength(1);
     const closed = gateway.close();
     records[0]?.();
     await closed;
@@ -422,7 +420,7 @@ describe("a budget", () => {
     );
     const answer = await gateway.handle(ask(MESSAGES, question));
     await expect(answer.text()).rejects.toThrow("budget is used up");
-    await vi.waitFor(() => expect(gone).toHaveBeenCalled());
+    await expect.poll(() => gone).toHaveBeenCalled();
     expect(harness.reached).toHaveLength(1);
     expect(harness.ledger.outcomes).toMatchObject([
       { status: "aborted", isEstimated: true, usage: { outputTokens: 1_000 } },

@@ -2,7 +2,7 @@
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { generateText, type LanguageModel, stepCountIs, streamText, tool } from "ai";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { z } from "zod";
 import type { ModelWire } from "../../core/model.ts";
 import { parseScript, type Script } from "../../core/script.ts";
@@ -180,11 +180,11 @@ describe.each([
       () => "answered",
       () => "aborted",
     );
-    await vi.waitFor(() => expect(clock.timerCount).toBe(1));
+    await expect.poll(() => clock.timerCount).toBe(1);
     expect(server.journal()).toMatchObject([{ outcome: "open" }]);
     controller.abort();
     expect(await ended).toBe("aborted");
-    await vi.waitFor(() => expect(server.journal()).toMatchObject([{ outcome: "aborted" }]));
+    await expect.poll(() => server.journal()).toMatchObject([{ outcome: "aborted" }]);
     expect(clock.timerCount).toBe(0);
     expect(calls).toEqual([]);
   });

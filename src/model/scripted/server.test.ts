@@ -1,5 +1,5 @@
 import { request as sendRequest } from "node:http";
-import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { ModelWire } from "../../core/model.ts";
 import { parseScript, type Script } from "../../core/script.ts";
 import { BODY_BYTES_MAX } from "./body.ts";
@@ -273,15 +273,15 @@ describe("a delayed answer", () => {
       for await (const chunk of response.body ?? []) chunks.push(Buffer.from(chunk).toString());
     })();
     const keepAlive = wire === "anthropic" ? "event: ping" : ": keep-alive";
-    await vi.waitFor(() => expect(chunks.join("")).toContain("Before."));
+    await expect.poll(() => chunks.join("")).toContain("Before.");
     const before = chunks.length;
     for (let advanced = 0; advanced < 2; advanced++) {
-      await vi.waitFor(() => expect(clock.timerCount).toBe(1));
+      await expect.poll(() => clock.timerCount).toBe(1);
       clock.advance(10_000);
-      await vi.waitFor(() => expect(chunks.slice(before).join("")).toContain(keepAlive));
+      await expect.poll(() => chunks.slice(before).join("")).toContain(keepAlive);
     }
     expect(chunks.join("")).not.toContain("After.");
-    await vi.waitFor(() => expect(clock.timerCount).toBe(1));
+    await expect.poll(() => clock.timerCount).toBe(1);
     clock.advance(5_000);
     await reading;
     expect(chunks.join("")).toContain("After.");
@@ -297,7 +297,7 @@ describe("a delayed answer", () => {
       .finally(() => (isOver = true));
     let pauses = 0;
     while (!isOver) {
-      await vi.waitFor(() => expect(isOver || clock.timerCount === 1).toBe(true));
+      await expect.poll(() => isOver || clock.timerCount === 1).toBe(true);
       pauses += clock.timerCount;
       clock.advance(30);
     }
@@ -310,7 +310,7 @@ describe("a delayed answer", () => {
     const response = await ask("anthropic", GO);
     expect(response.status).toBe(200);
     for (const stepMs of [10_000, 2_000]) {
-      await vi.waitFor(() => expect(clock.timerCount).toBe(1));
+      await expect.poll(() => clock.timerCount).toBe(1);
       clock.advance(stepMs);
     }
     const text = await response.text();
@@ -321,13 +321,13 @@ describe("a delayed answer", () => {
   it("ends when the server closes", async () => {
     script = parseScript([{ delayMs: 600_000 }, { text: "never" }]);
     const response = await ask("anthropic", GO, { stream: true });
-    await vi.waitFor(() => expect(clock.timerCount).toBe(1));
+    await expect.poll(() => clock.timerCount).toBe(1);
     const text = response.text();
     text.catch(() => undefined); // it fails before the test looks at it, further down
     await server.close();
     await server.close();
     await expect(text).rejects.toThrow();
-    await vi.waitFor(() => expect(server.journal()).toMatchObject([{ outcome: "aborted" }]));
+    await expect.poll(() => server.journal()).toMatchObject([{ outcome: "aborted" }]);
     expect(clock.timerCount).toBe(0);
     expect(errors).toEqual([]);
   });
@@ -415,7 +415,7 @@ describe("what the server refuses", () => {
     await start(async () => script, { requestsMax: 2 });
     script = parseScript([{ delayMs: 1_000 }, { text: "Done." }]);
     const served = [await ask("openai", GO, { stream: true }), await ask("anthropic", GO)];
-    await vi.waitFor(() => expect(clock.timerCount).toBe(2));
+    await expect.poll(() => clock.timerCount).toBe(2);
     const refused = await ask("anthropic", GO);
     expect(refused.status).toBe(529);
     expect(refused.headers.get("retry-after-ms")).toBe("1000");

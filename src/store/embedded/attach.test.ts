@@ -36,11 +36,17 @@ function killIfAlive(pid: number): void {
   }
 }
 
-describe("embedded Postgres", { timeout: 60_000 }, () => {
+describe("embedded Postgres", { timeout: 180_000 }, () => {
   const folders: TestFolder[] = [];
   const makeFolder = (name?: string): TestFolder => {
     const folder = new TestFolder(name);
     folders.push(folder);
+    return folder;
+  };
+  /** One that has its database, so that nobody waits for it to be made. */
+  const makeFilledFolder = async (): Promise<TestFolder> => {
+    const folder = makeFolder();
+    await folder.fill();
     return folder;
   };
   afterEach(async () => {
@@ -88,7 +94,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("serves all processes of a data folder with one Postgres", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const here = await folder.attach();
     const there = await folder.startHolder().next();
     expect(there).toMatchObject({ event: "attached", started: false, url: here.url });
@@ -107,7 +113,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("interrupts nobody's query when the process that started it is killed", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const starter = folder.startHolder();
     expect(await starter.next()).toMatchObject({ started: true });
     const { url, onLost } = await folder.attach();
@@ -126,7 +132,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("belongs to no terminal, so that a hang-up or Ctrl-C does not reach it", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const { url } = await folder.attach();
     const supervisor = folder.supervisorPid();
     const stat = readFileSync(`/proc/${supervisor}/stat`, "utf8");
@@ -138,7 +144,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("stops for its operator, who ends the supervisor with SIGTERM", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const { onLost } = await folder.attach();
     const lost = new Promise<void>((resolve) => onLost(resolve));
     process.kill(folder.supervisorPid(), "SIGTERM");
@@ -148,7 +154,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("stops when its last holder is killed, and leaves nothing running", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const holder = folder.startHolder();
     const { url } = await holder.next();
     await holder.kill();
@@ -159,7 +165,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("ends with its supervisor; the next to attach finds the data", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach();
     await runSql(first.url, WRITE);
     const lost = new Promise<void>((resolve) => first.onLost(resolve));
@@ -171,7 +177,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("recovers when supervisor and Postgres are killed together", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach();
     await runSql(first.url, WRITE);
     // With the first of them the others begin to end; some are gone before it is their turn.
@@ -181,7 +187,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("replaces a Postgres that outlived its supervisor for lack of a death signal", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach({ probe: { hasSetpriv: false } });
     await runSql(first.url, WRITE);
     const orphan = readPostmasterFile(folder.folder.clusterDir)?.pid;
@@ -195,7 +201,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("starts Postgres again when it dies under its holders", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach();
     await runSql(first.url, WRITE);
     const postmaster = readPostmasterFile(folder.folder.clusterDir)?.pid ?? 0;
@@ -209,7 +215,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("stays up for a holder who comes while it stops", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach({ stopDelayMs: 0 });
     await runSql(first.url, WRITE);
     for (let round = 0; round < 5; round += 1) {
@@ -254,7 +260,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("takes another port when its last one is taken", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach();
     await first.release();
     await folder.waitUntilStopped();
@@ -266,7 +272,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("makes a new password when the file was removed", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach();
     await runSql(first.url, WRITE);
     await first.release();
@@ -278,7 +284,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("clears a pid file whose number went to another process", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const first = await folder.attach();
     await first.release();
     await folder.waitUntilStopped();
@@ -288,12 +294,12 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("says so when the supervisor does not answer, instead of waiting for ever", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     await folder.attach();
     const supervisor = folder.supervisorPid();
     process.kill(supervisor, "SIGSTOP");
     try {
-      await expect(folder.attach()).rejects.toMatchObject({
+      await expect(folder.attach({ greetingTimeoutMs: 500 })).rejects.toMatchObject({
         code: "database_unavailable",
         message: "The supervisor of Postgres does not answer",
       });
@@ -334,7 +340,7 @@ describe("embedded Postgres", { timeout: 60_000 }, () => {
   });
 
   it("stays up for as long as the holder wants who came last", async () => {
-    const folder = makeFolder();
+    const folder = await makeFilledFolder();
     const patient = await folder.attach({ stopDelayMs: 600_000 });
     const hasty = await folder.attach({ stopDelayMs: STOP_DELAY_MS });
     await patient.release();

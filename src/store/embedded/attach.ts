@@ -31,6 +31,11 @@ export interface AttachOptions {
    * @default 5_000
    */
   readonly stopDelayMs?: number;
+  /**
+   * How long a supervisor that accepts us may keep silent, in milliseconds. It greets at once.
+   * @default 10_000
+   */
+  readonly greetingTimeoutMs?: number;
   /** Facts about the host to take as given. For tests. */
   readonly probe?: Partial<SandboxProbe>;
 }
@@ -64,12 +69,13 @@ export interface EmbeddedPostgres {
  */
 export async function attachEmbeddedPostgres(options: AttachOptions): Promise<EmbeddedPostgres> {
   requireSupportedPlatform();
-  const { stopDelayMs = 5_000, probe = {}, onProgress = () => {} } = options;
+  const { stopDelayMs = 5_000, greetingTimeoutMs = 10_000 } = options;
+  const { probe = {}, onProgress = () => {} } = options;
   const folder = prepareDataFolder(resolve(options.dataDir));
   const starter = createSupervisorStarter(folder, { stopDelayMs, probe });
   const deadline = performance.now() + ATTACH_TIMEOUT_MS;
   while (performance.now() < deadline) {
-    const link = await openSupervisorLink(folder, { stopDelayMs, onProgress });
+    const link = await openSupervisorLink(folder, { stopDelayMs, greetingTimeoutMs, onProgress });
     if (link === undefined) {
       starter.start();
       await delay(RETRY_MS);

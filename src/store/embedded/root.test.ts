@@ -11,7 +11,7 @@ const { nativeDir, hasUserNamespaces, hasSetpriv } = probeSandbox();
 const WRITE = "create table if not exists fact (text text); insert into fact values ('kept')";
 const READ = "select text from fact";
 
-describe("embedded Postgres, where its place is difficult", { timeout: 60_000 }, () => {
+describe("embedded Postgres, where its place is difficult", { timeout: 180_000 }, () => {
   const folders: TestFolder[] = [];
   const makeFolder = (name?: string): TestFolder => {
     const folder = new TestFolder(name);

@@ -11,8 +11,7 @@ import {
 } from "./protocol.ts";
 import { openSocketAddress } from "./socket-address.ts";
 
-/** A supervisor greets at once; a later step may be the recovery after a crash. */
-const GREETING_TIMEOUT_MS = 10_000;
+/** After the greeting a step may be the recovery after a crash. */
 const STEP_TIMEOUT_MS = 150_000;
 
 /** Our hold on a supervisor whose Postgres accepts connections. */
@@ -29,6 +28,7 @@ export interface SupervisorLink {
 /** How to talk to the supervisor. */
 export interface LinkOptions {
   readonly stopDelayMs: number;
+  readonly greetingTimeoutMs: number;
   readonly onProgress: (step: string) => void;
 }
 
@@ -74,7 +74,7 @@ function waitUntilReady(socket: Socket, options: LinkOptions): Promise<ReadyMess
   return new Promise((resolve, reject) => {
     const expectMessage = (withinMs: number) =>
       setTimeout(() => reject(describeSilence()), withinMs);
-    let timer = expectMessage(GREETING_TIMEOUT_MS);
+    let timer = expectMessage(options.greetingTimeoutMs);
     socket.once("close", () => {
       clearTimeout(timer);
       resolve(undefined);

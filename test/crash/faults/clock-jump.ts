@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { Client } from "pg";
 import { findProcesses, poll } from "../../e2e/stint-process.ts";
-import { makeDataFolder } from "./data-template.ts";
+import { makeDataFolder } from "../../data-template.ts";
 import { readEmbeddedUrl } from "./embedded-url.ts";
 import { LEASE_MS, SHORT_LEASE } from "./lost-lease.ts";
 import type { Scene } from "./scene.ts";
@@ -22,7 +23,7 @@ export const clockJumpFault = defineFault(
   "wall clock off by an hour, jumping",
   ["git", "bwrap"],
   async (scene) => {
-    const dataDir = await makeDataFolder(scene);
+    const dataDir = await makeDataFolder(join(scene.folder, "data"));
     const client = await scene.start(["server"], dataDir, SHORT_LEASE).connect();
     const url = readEmbeddedUrl(dataDir);
     const database = new Client({ connectionString: url });

@@ -1,6 +1,7 @@
+import { join } from "node:path";
 import { poll } from "../../e2e/stint-process.ts";
 import { ByteCuttingProxy } from "./byte-cutting-proxy.ts";
-import { makeDataFolder } from "./data-template.ts";
+import { makeDataFolder } from "../../data-template.ts";
 import { readEmbeddedUrl } from "./embedded-url.ts";
 import { defineFault, promise } from "./system-fault.ts";
 import { WorkingSession } from "./working-session.ts";
@@ -17,7 +18,7 @@ export const cutConnectionFault = defineFault(
   "connection cut after N bytes",
   ["git", "bwrap"],
   async (scene) => {
-    const dataDir = await makeDataFolder(scene);
+    const dataDir = await makeDataFolder(join(scene.folder, "data"));
     const client = await scene.start(["server"], dataDir).connect();
     const direct = new URL(readEmbeddedUrl(dataDir));
     const proxy = new ByteCuttingProxy(() => Number(direct.port));

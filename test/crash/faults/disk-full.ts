@@ -2,7 +2,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { findProcesses, poll, runStint, type StintProcess } from "../../e2e/stint-process.ts";
 import { AppendLoad } from "./append-load.ts";
-import { locateTemplate } from "./data-template.ts";
+import { locateTemplate } from "../../data-template.ts";
 import { readEmbeddedUrl } from "./embedded-url.ts";
 import { DISK_NEEDS, FailingDisk } from "./failing-disk.ts";
 import { runTool } from "./scene.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
-import { endProcessesUnder } from "./processes-under.ts";
+import { endProcessesUnder } from "../../processes-under.ts";
 import { runTool, type Scene } from "./scene.ts";
 
 const PROGRAM = fileURLToPath(new URL("./volatile-disk.fixture.mjs", import.meta.url));

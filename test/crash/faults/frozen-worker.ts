@@ -1,5 +1,6 @@
+import { join } from "node:path";
 import { findProcesses, poll } from "../../e2e/stint-process.ts";
-import { makeDataFolder } from "./data-template.ts";
+import { makeDataFolder } from "../../data-template.ts";
 import { requireHarmless, SHORT_LEASE } from "./lost-lease.ts";
 import { defineFault, promise } from "./system-fault.ts";
 import { WorkingSession } from "./working-session.ts";
@@ -9,7 +10,7 @@ export const frozenWorkerFault = defineFault(
   "worker frozen beyond its lease",
   ["git", "bwrap"],
   async (scene) => {
-    const dataDir = await makeDataFolder(scene);
+    const dataDir = await makeDataFolder(join(scene.folder, "data"));
     const client = await scene.start(["server"], dataDir, SHORT_LEASE).connect();
     const frozen = scene.start(["worker"], dataDir, SHORT_LEASE);
     await frozen.ready();

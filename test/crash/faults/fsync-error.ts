@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { poll } from "../../e2e/stint-process.ts";
 import { AppendLoad } from "./append-load.ts";
-import { locateTemplate } from "./data-template.ts";
+import { locateTemplate } from "../../data-template.ts";
 import { readEmbeddedUrl } from "./embedded-url.ts";
 import { DISK_NEEDS, FailingDisk } from "./failing-disk.ts";
 import { defineFault, promise } from "./system-fault.ts";

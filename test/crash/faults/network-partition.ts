@@ -1,6 +1,7 @@
+import { join } from "node:path";
 import type { StintClient } from "../../../src/client.ts";
 import { findProcesses, poll, type StintProcess } from "../../e2e/stint-process.ts";
-import { makeDataFolder } from "./data-template.ts";
+import { makeDataFolder } from "../../data-template.ts";
 import { LEASE_MS, SHORT_LEASE } from "./lost-lease.ts";
 import { NETWORK_NEEDS, NetworkHost, type Partition } from "./network-host.ts";
 import { startOwnPostgres } from "./own-postgres.ts";
@@ -23,7 +24,7 @@ export const networkPartitionFault = defineFault(
   "network partition",
   [...NETWORK_NEEDS, "git", "bwrap"],
   async (scene) => {
-    const dataDir = await makeDataFolder(scene);
+    const dataDir = await makeDataFolder(join(scene.folder, "data"));
     const hosts = [await NetworkHost.create(scene), await NetworkHost.create(scene)];
     const listen_addresses = ["127.0.0.1", ...hosts.map(({ gateway }) => gateway)].join(",");
     const rules = "host all all 10.0.0.0/8 scram-sha-256\n";

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { AppendLoad } from "./append-load.ts";
-import { makeDataFolder } from "./data-template.ts";
+import { makeDataFolder } from "../../data-template.ts";
 import { readEmbeddedUrl } from "./embedded-url.ts";
 import { defineFault, promise } from "./system-fault.ts";
 import { WorkingSession } from "./working-session.ts";
@@ -16,7 +16,7 @@ export const postgresCrashFault = defineFault(
   "Postgres immediate shutdown and SIGKILL",
   ["git", "bwrap"],
   async (scene) => {
-    const dataDir = await makeDataFolder(scene);
+    const dataDir = await makeDataFolder(join(scene.folder, "data"));
     const client = await scene.start(["dev"], dataDir).connect();
     const session = await WorkingSession.create(client, SIGNALS.length * 4 + 4, STEP_MS);
     session.read(client);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { StintClient } from "../../../src/client.ts";
 import { AppendLoad } from "./append-load.ts";
-import { locateTemplate } from "./data-template.ts";
+import { locateTemplate } from "../../data-template.ts";
 import { readEmbeddedUrl } from "./embedded-url.ts";
 import { DISK_NEEDS, FailingDisk } from "./failing-disk.ts";
 import { SHORT_LEASE } from "./lost-lease.ts";

@@ -3,7 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { findProcesses, StintProcess } from "../../e2e/stint-process.ts";
-import { endProcessesUnder } from "./processes-under.ts";
+import { endProcessesUnder } from "../../processes-under.ts";
 
 const TOOL_MS_MAX = 60_000;
 
