@@ -30,7 +30,7 @@ const REQUESTS_MAX = 64;
 const ID_CHARS_MAX = 200;
 /** A replay of a long session comes at once; beyond that no agent has so much to say. */
 const LINES_BURST = 20_000;
-const LINES_PER_SECOND = 1_000;
+const LINES_PER_SECOND = 5_000;
 /** A line that is longer counts as several. */
 const LINE_BYTES = 8_192;
 /** Lines that are read before others in this process have their turn. */
