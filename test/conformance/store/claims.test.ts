@@ -259,29 +259,29 @@ describe("the sweep of lost leases", () => {
   });
 });
 
-describe("a pause that its worker did not live to carry out", () => {
-  /** A session whose worker is gone with the request before it. */
-  async function losePaused(): Promise<{ id: string; other: string }> {
-    const workerId = await harness.registerWorker();
-    const other = await harness.registerWorker();
-    const { sessionId: id } = await harness.claim(workerId, await harness.createSession());
-    await harness.store.pauseSession(id);
-    await harness.store.removeWorker(workerId);
-    await harness.store.sweepLostLeases();
-    return { id, other };
-  }
-  const claim = (workerId: string, sessionId: string) =>
-    harness.store.claimSessions({ workerId, limit: 1, sessionId });
+/** A session whose worker is gone with the request before it. */
+async function losePausedSession(): Promise<{ id: string; other: string }> {
+  const workerId = await harness.registerWorker();
+  const other = await harness.registerWorker();
+  const { sessionId: id } = await harness.claim(workerId, await harness.createSession());
+  await harness.store.pauseSession(id);
+  await harness.store.removeWorker(workerId);
+  await harness.store.sweepLostLeases();
+  return { id, other };
+}
+const claimOne = (workerId: string, sessionId: string) =>
+  harness.store.claimSessions({ workerId, limit: 1, sessionId });
 
+describe("a pause that its worker did not live to carry out", () => {
   it("holds the session all the same, until a person resumes it", async () => {
-    const { id, other } = await losePaused();
+    const { id, other } = await losePausedSession();
     const lost = { status: "paused", reason: "worker_lost", resumeAt: null };
     expect(await harness.store.getSession(id)).toMatchObject(lost);
-    expect(await claim(other, id)).toEqual([]);
+    expect(await claimOne(other, id)).toEqual([]);
     expect(await harness.store.sweepControlRequests()).toEqual([]);
-    expect(await claim(other, id)).toEqual([]);
+    expect(await claimOne(other, id)).toEqual([]);
     await harness.store.resumeSession(id);
-    expect(await claim(other, id)).toHaveLength(1);
+    expect(await claimOne(other, id)).toHaveLength(1);
   });
 
   it("is over when a person resumes the session before it was carried out", async () => {
@@ -292,7 +292,7 @@ describe("a pause that its worker did not live to carry out", () => {
     expect((await harness.commit(owner, { transition })).status).toBe("ok");
     await harness.store.resumeSession(owner.sessionId);
     expect(await harness.store.sweepControlRequests()).toEqual([]);
-    expect(await claim(other, owner.sessionId)).toHaveLength(1);
+    expect(await claimOne(other, owner.sessionId)).toHaveLength(1);
   });
 });
 
