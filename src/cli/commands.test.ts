@@ -1,6 +1,8 @@
-import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdir, readdir, readFile, realpath, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { requireTool } from "../../test/tools.ts";
 import { FAKE_TOKEN, startFakeServer, type FakeServer } from "../client/fake-server.testsuite.ts";
 import { callCli, makeFolder, type CallOptions } from "./call-cli.testsuite.ts";
 import { prepareWorkspace } from "../workspace/prepare.ts";
@@ -208,10 +210,15 @@ describe("one session", () => {
   });
 });
 
-/** A session that changed `a.txt` and added `b.txt` in its copy of a folder. */
-async function addWork(status: "completed" | "active" = "completed") {
-  const [dataDir, source] = [await makeFolder(), await makeFolder()];
+/** A session that changed `a.txt` and added `b.txt` in its copy of a folder, or of a repository. */
+async function addWork(status: "completed" | "active" = "completed", isRepository = false) {
+  const [dataDir, source] = [await makeFolder(), await realpath(await makeFolder())];
   await writeFile(join(source, "a.txt"), "one\n");
+  if (isRepository) {
+    const git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"].join(" ");
+    const make = `git init -q && git add -A && ${git} commit -qm first`;
+    execFileSync("sh", ["-c", make], { cwd: source });
+  }
   const { id } = server.addSession({ status });
   const request = { mode: "copy" as const, source };
   const ignoredBytesMax = 1_000_000;
@@ -238,6 +245,24 @@ describe("apply", () => {
     expect(code).toBe(2);
     expect(stderr).toMatch(/nothing was applied.*workspace_conflict.*\n +a\.txt/);
     expect(await readdir(source)).toEqual(["a.txt"]);
+  });
+
+  it("makes a branch of the result where the source is a repository, and says where it is none", async (context) => {
+    requireTool(context, "git");
+    const plain = await addWork();
+    const refused = await call([...plain.argv, "--branch"]);
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain("its source is no git repository");
+    const { source, argv } = await addWork("completed", true);
+    const branch = `stint/${argv[1]}`;
+    const { code, stdout } = await call([...argv, "--branch", "--json"]);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ branch, target: source, isNew: true });
+    const show = ["-C", source, "show", `${branch}:b.txt`];
+    expect(execFileSync("git", show, { encoding: "utf8" })).toBe("new\n");
+    expect(await readFile(join(source, "a.txt"), "utf8")).toBe("one\n");
+    expect((await call([...argv, "--branch"])).stdout).toContain("There already");
+    expect((await call([...argv, "--branch", "--to", source])).code).toBe(2);
   });
 
   it("waits for the end of a session that is at work", async () => {

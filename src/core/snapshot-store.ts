@@ -18,6 +18,11 @@ export interface SnapshotPart {
 /**
  * A place off the host where states of workspaces are kept. All parts of a session together hold
  * everything that any of them needs, in whatever order they are read.
+ *
+ * The database refuses an owner that has lost the session; a folder cannot. It needs not: a part is
+ * stored under an id of its own and replaces none, its content is checked against its hash, and which
+ * state a session is at is decided by the id that the database holds. What such an owner leaves is a
+ * part that nobody asks for. An owner removes only parts that its own full part holds.
  */
 export interface SnapshotStore {
   /** Names the place: whoever opens it under the same name finds the same parts. */

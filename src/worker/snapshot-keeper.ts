@@ -102,18 +102,35 @@ export class SnapshotKeeper {
   async #pack(id: SnapshotId, parts: readonly SnapshotPart[], isFull: boolean): Promise<boolean> {
     const { workspace, bytesMax } = this.#options;
     const stored = parts.map(({ snapshotId }) => snapshotId);
+    const superseded = isFull ? await this.#selectHeld(parts) : [];
     const packed = await packSnapshot(workspace, { id, stored, isFull });
     const before = parts.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     try {
       if (!isFull && before + packed.part.sizeBytes > bytesMax) return false;
-      await this.#put(packed, parts, isFull);
+      await this.#put(packed, parts, superseded);
       return true;
     } finally {
       await packed.discard();
     }
   }
 
-  async #put(packed: PackedPart, parts: readonly SnapshotPart[], isFull: boolean): Promise<void> {
+  /**
+   * Those of them that a full part takes the place of: whose states are here. Others are of an owner
+   * that this one does not know of, and may be all that is stored of the newest state: a place may not
+   * know that this owner has lost the session.
+   */
+  async #selectHeld(parts: readonly SnapshotPart[]): Promise<readonly SnapshotPart[]> {
+    const snapshots = openSnapshots(this.#options.workspace);
+    const held: SnapshotPart[] = [];
+    for (const part of parts) if (await snapshots.has(part.snapshotId)) held.push(part);
+    return held;
+  }
+
+  async #put(
+    packed: PackedPart,
+    parts: readonly SnapshotPart[],
+    superseded: readonly SnapshotPart[],
+  ): Promise<void> {
     const { store, bytesMax } = this.#options;
     const owner = this.#owner;
     const { part } = packed;
@@ -124,8 +141,8 @@ export class SnapshotKeeper {
       throw new StintError("snapshot_store_failed", message);
     }
     await store.putPart(owner, part, packed.read());
-    this.#parts = isFull ? [part] : [...parts, part];
-    if (isFull && parts.length > 0) await this.#discard(parts);
+    this.#parts = [...parts.filter((one) => !superseded.includes(one)), part];
+    if (superseded.length > 0) await this.#discard(superseded);
   }
 
   /** All that they hold is in the full part; left behind they cost space alone. */

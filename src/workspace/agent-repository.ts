@@ -1,3 +1,4 @@
+import { StintError } from "../core/error.ts";
 import { readTreeEntry, unlinkTreeEntry, writeTreeEntry } from "./tree-entry.ts";
 import { visitTree } from "./visit.ts";
 
@@ -40,6 +41,25 @@ export async function restoreAgentRepository(root: string, stored: Buffer): Prom
     if (now !== null && Buffer.compare(now.bytes, bytes) === 0) continue;
     await writeTreeEntry(root, path, { kind: "file", bytes });
   }
+}
+
+/**
+ * The commit that HEAD named in a stored state; null where its branch had none yet.
+ * @throws {workspace_invalid} where it keeps its refs in another format than files.
+ */
+export function readHeadCommit(stored: Buffer): string | null {
+  const { files } = JSON.parse(stored.toString("utf8")) as RepositoryState;
+  const read = (path: string): string => Buffer.from(files[path] ?? "", "base64").toString("utf8");
+  const head = read(".git/HEAD").trim();
+  const ref = /^ref: (refs\/.+)$/.exec(head)?.[1];
+  if (ref === "refs/heads/.invalid") {
+    throw new StintError("workspace_invalid", "its repository does not keep refs as files");
+  }
+  if (ref === undefined) return head === "" ? null : head;
+  const packed = read(".git/packed-refs").split("\n");
+  const loose = read(`.git/${ref}`).trim();
+  if (loose !== "") return loose;
+  return packed.find((line) => line.endsWith(` ${ref}`))?.split(" ")[0] ?? null;
 }
 
 async function listStateFiles(root: string): Promise<string[]> {

@@ -54,12 +54,12 @@ export async function applyToSource(
     const [base, ours] = [before.get(path), after.get(path)];
     if (base?.hash === ours?.hash && base?.kind === ours?.kind) continue;
     const change = await planChange({ workspace, snapshots, target, path, base, ours });
-    if (change === "conflict") conflicts.push(path);
+    if (change === "conflict") conflicts.push(path.toWellFormed());
     else if (change !== null) changes.push(change);
   }
   if (conflicts.length > 0) return { applied: [], conflicts };
   await carryOut(target, changes);
-  return { applied: changes.map(({ path }) => path), conflicts: [] };
+  return { applied: changes.map(({ path }) => path.toWellFormed()), conflicts: [] };
 }
 
 async function resolveTarget(workspace: Workspace, target: string | undefined): Promise<string> {
@@ -115,10 +115,10 @@ function isSame(a: TreeEntry | null, b: TreeEntry | null): boolean {
 
 /**
  * Names that are harmless in a snapshot and not elsewhere: `.git` in every spelling that some file
- * system takes for it, and what was no text to begin with.
+ * system takes for it.
  */
 function isSafePath(path: string): boolean {
-  if (path.includes("\uFFFD") || path.includes("\\")) return false;
+  if (path.includes("\\")) return false;
   return path.split("/").every((part) => {
     const plain = part
       .normalize("NFKC")

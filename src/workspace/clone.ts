@@ -202,7 +202,7 @@ async function copyWorkTree(
   for (const { path, bytes } of sizes.sort((a, b) => a.bytes - b.bytes)) {
     const isTaken = !withChanges && (await exists(join(tree, path)));
     if (bytes > left || isTaken) {
-      omitted.push(path);
+      omitted.push(path.toWellFormed());
       continue;
     }
     left -= bytes;

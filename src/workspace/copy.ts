@@ -1,17 +1,9 @@
 import { constants } from "node:fs";
-import {
-  chmod,
-  copyFile,
-  lstat,
-  lutimes,
-  mkdir,
-  opendir,
-  readlink,
-  symlink,
-} from "node:fs/promises";
+import { chmod, copyFile, lstat, lutimes, mkdir, readlink, symlink } from "node:fs/promises";
 import { dirname, join, relative } from "node:path";
 import { StintError } from "../core/error.ts";
 import { throwIfAbandoned } from "./git.ts";
+import { decodePath, readFolder, toSystemPath } from "./path-bytes.ts";
 import { isInside } from "./source.ts";
 
 /** What to copy and what to leave. */
@@ -60,28 +52,33 @@ export function openCopier(options: CopyOptions): TreeCopier {
     return (await makeParents(parent)) && (await makeFolder(parent));
   };
   const makeFolder = async (path: string): Promise<boolean> => {
-    const found = await lstat(join(from, path));
+    const found = await lstat(toSystemPath(join(from, path)));
     if (!found.isDirectory()) return false;
-    await mkdir(join(to, path), { recursive: true, mode: (found.mode & 0o777) | 0o700 });
+    await mkdir(toSystemPath(join(to, path)), {
+      recursive: true,
+      mode: (found.mode & 0o777) | 0o700,
+    });
     foldersMade.add(path);
     return true;
   };
   const copyEntry = async (path: string): Promise<void> => {
     throwIfAbandoned();
-    const source = join(from, path);
-    if (except.some((real) => isInside(source, real))) return;
+    const inside = join(from, path);
+    if (except.some((real) => isInside(inside, real))) return;
+    const source = toSystemPath(inside);
     const found = await lstat(source).catch(() => null); // removed meanwhile: nothing to copy
     if (found === null) return;
     if (found.isDirectory()) return copyFolder(path);
     if (!found.isFile() && !found.isSymbolicLink()) {
-      omitted.push(path);
+      omitted.push(path.toWellFormed());
       return;
     }
     if (found.isFile() && (path === ".git" || path.endsWith("/.git"))) return;
     if (!(await makeParents(path))) return;
-    const target = join(to, path);
+    const target = toSystemPath(join(to, path));
     if (found.isSymbolicLink()) {
-      await symlink(turnLink(from, path, await readlink(source)), target);
+      const link = decodePath(await readlink(source, { encoding: "buffer" }));
+      await symlink(toSystemPath(turnLink(from, path, link)), target);
       return;
     }
     bytes += found.size;
@@ -93,7 +90,7 @@ export function openCopier(options: CopyOptions): TreeCopier {
   const copyFolder = async (path: string): Promise<void> => {
     if (!(await makeParents(path))) return;
     await makeFolder(path);
-    for await (const { name } of await opendir(join(from, path))) {
+    for await (const { name } of readFolder(join(from, path))) {
       await copyEntry(path === "." ? name : `${path}/${name}`);
     }
   };
@@ -117,11 +114,11 @@ function tooLarge(path: string, bytesMax: number): StintError {
 
 /** Bytes of the files below an entry, counted up to a bound. */
 export async function measureEntry(path: string, bytesMax: number): Promise<number> {
-  const found = await lstat(path).catch(() => null); // removed meanwhile
+  const found = await lstat(toSystemPath(path)).catch(() => null); // removed meanwhile
   if (found === null) return 0;
   if (!found.isDirectory()) return found.size;
   let bytes = 0;
-  for await (const { name } of await opendir(path)) {
+  for await (const { name } of readFolder(path)) {
     throwIfAbandoned();
     bytes += await measureEntry(join(path, name), bytesMax - bytes);
     if (bytes > bytesMax) break;

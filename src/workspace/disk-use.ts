@@ -1,6 +1,7 @@
-import { lstat, opendir, stat, unlink } from "node:fs/promises";
+import { lstat, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
 import { readFreeBytes, sumWrittenBytes } from "./disk-space.ts";
+import { readFolder, toSystemPath } from "./path-bytes.ts";
 import { openSnapshots } from "./snapshot.ts";
 import { STORED, type Workspace } from "./storage.ts";
 
@@ -67,7 +68,7 @@ export async function openDiskUse(
         for (const { path: file, bytes } of these.toSorted((a, b) => b.bytes - a.bytes)) {
           if ((await readFreeBytes(store)) >= freeBytesMin) return removed;
           // What cannot be removed stays; there may be other files.
-          removed += await unlink(file).then(
+          removed += await unlink(toSystemPath(file)).then(
             () => bytes,
             () => 0,
           );
@@ -94,16 +95,18 @@ async function listTouched(
   const touched: TakenFile[] = [];
   const left = [...folders];
   for (let folder = left.shift(); folder !== undefined; folder = left.shift()) {
-    const entries = await opendir(folder).catch(() => null); // gone meanwhile, or locked
-    if (entries === null) continue;
-    for await (const entry of entries) {
-      if (performance.now() > untilMs) return touched;
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) left.push(path);
-      if (!entry.isFile()) continue;
-      const found = await lstat(path).catch(() => null);
-      if (found === null || found.ctimeMs < sinceMs) continue;
-      touched.push({ path, bytes: found.blocks * BLOCK_BYTES });
+    try {
+      for await (const { name, entry } of readFolder(folder)) {
+        if (performance.now() > untilMs) return touched;
+        const path = join(folder, name);
+        if (entry.isDirectory()) left.push(path);
+        if (!entry.isFile()) continue;
+        const found = await lstat(toSystemPath(path)).catch(() => null);
+        if (found === null || found.ctimeMs < sinceMs) continue;
+        touched.push({ path, bytes: found.blocks * BLOCK_BYTES });
+      }
+    } catch {
+      // Gone meanwhile, or locked.
     }
   }
   return touched;

@@ -3,6 +3,7 @@ import { constants } from "node:fs";
 import { open, rename, rm } from "node:fs/promises";
 import { StintError } from "../core/error.ts";
 import type { FileContent } from "../core/workspace.ts";
+import { toSystemPath } from "./path-bytes.ts";
 import { NODE_OPEN_FLAGS, walkPath } from "./path-walk.ts";
 import type { PathEnd, PathNode, WalkOptions } from "./path-walk.ts";
 
@@ -65,7 +66,7 @@ export async function readNode(
   if (node === null) throw missing(path);
   requireFile(path, node);
   const { offset = 0, bytesMax = READ_BYTES_MAX } = options;
-  const handle = await open(node.path, constants.O_RDONLY | NODE_OPEN_FLAGS);
+  const handle = await open(toSystemPath(node.path), constants.O_RDONLY | NODE_OPEN_FLAGS);
   try {
     const sizeBytes = node.stat.size;
     const wanted = Math.max(0, Math.min(bytesMax, sizeBytes - offset));
@@ -104,7 +105,7 @@ export async function writeFileAt(
   if (node !== null) requireFile(path, node);
   await replaceAt(parent, name, async (beside) => {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-    const handle = await open(beside, flags, mode);
+    const handle = await open(toSystemPath(beside), flags, mode);
     try {
       await handle.writeFile(bytes);
       if (node !== null) await handle.chmod(mode);
@@ -125,9 +126,9 @@ export async function replaceAt(
   const beside = `${parent.path}/.stint-${randomBytes(8).toString("hex")}.tmp`;
   try {
     await make(beside);
-    await rename(beside, `${parent.path}/${name}`);
+    await rename(toSystemPath(beside), toSystemPath(`${parent.path}/${name}`));
   } catch (error) {
-    await rm(beside, { force: true });
+    await rm(toSystemPath(beside), { force: true });
     throw error;
   }
 }

@@ -48,7 +48,7 @@ async function listFiles(
   const entries: FileEntry[] = [];
   const { truncated } = await visitTree(root, path, { depthMax }, (entry) => {
     if (entries.length >= entriesMax) return "stop";
-    entries.push(entry);
+    entries.push({ ...entry, path: entry.path.toWellFormed() });
     return "go";
   });
   return { entries, truncated };

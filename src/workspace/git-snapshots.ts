@@ -10,6 +10,7 @@ import { holdsGitlinks, readIndexMark } from "./git-index.ts";
 import { encodeEntry, encodeObject, readRef, writeObjects, writeRef } from "./git-objects.ts";
 import type { GitObject } from "./git-objects.ts";
 import { HOME_ENTRY, writeHomeTree } from "./home-tree.ts";
+import { encodePath } from "./path-bytes.ts";
 import type { SnapshotEntry, SnapshotPlace, Snapshots } from "./snapshot.ts";
 import { STORED, exists } from "./storage.ts";
 
@@ -72,7 +73,7 @@ export async function initShadow(
   await writeFile(join(shadow, "info/exclude"), options.isGit ? "" : EXCLUDES_OF_PLAIN_FOLDERS);
   if (options.forced.length === 0) return;
   // What is tracked although ignored has to be named once; from then on it is in the index.
-  const input = options.forced.map((path) => `${path}\0`).join("");
+  const input = encodePath(options.forced.map((path) => `${path}\0`).join(""));
   const args = ["update-index", "--add", "--remove", "-z", "--stdin"];
   await runGit({ args, cwd: place.path, gitDir: shadow, workTree: place.path, input });
 }

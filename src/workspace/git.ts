@@ -2,6 +2,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { StintError } from "../core/error.ts";
+import { decodePath } from "./path-bytes.ts";
 import { probeCustody } from "./probe.ts";
 import type { CustodyProbe } from "./probe.ts";
 import { wrapCommand } from "./wrapper.ts";
@@ -152,10 +153,10 @@ export async function readGitLine(call: GitCall): Promise<string> {
   return stdout.toString("utf8").split("\n", 1)[0] ?? "";
 }
 
-/** Runs git and splits its output at NUL. */
+/** Runs git and splits its output at NUL; what stands in it as a path is one. */
 export async function readGitFields(call: GitCall): Promise<string[]> {
   const { stdout } = await runGit(call);
-  const fields = stdout.toString("utf8").split("\0");
+  const fields = decodePath(stdout).split("\0");
   if (fields.at(-1) === "") fields.pop();
   return fields;
 }

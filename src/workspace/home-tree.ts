@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { readGitFields, runGit } from "./git.ts";
+import { encodePath } from "./path-bytes.ts";
 import { STORED, type Workspace } from "./storage.ts";
 import { visitTree } from "./visit.ts";
 
@@ -49,7 +50,8 @@ export async function writeHomeTree(
   const call = { cwd: home, gitDir, workTree: home, indexFile: join(gitDir, INDEX) };
   for (let attempt = 1; ; attempt += 1) {
     const former = known?.paths ?? (await readGitFields({ ...call, args: ["ls-files", "-z"] }));
-    const input = [...new Set([...former, ...paths])].map((path) => `${path}\0`).join("");
+    const all = [...new Set([...former, ...paths])];
+    const input = encodePath(all.map((path) => `${path}\0`).join(""));
     const kept = new Set(paths);
     const gone = former.filter((path) => !kept.has(path)).map((path) => `${path}\0`);
     const add = ["update-index", "--add", "--remove", "--replace", "-z", "--stdin"];
@@ -62,7 +64,7 @@ export async function writeHomeTree(
     if (gone.length > 0) {
       // Also what is still there, but no memory any more.
       const args = ["update-index", "--force-remove", "-z", "--stdin"];
-      await runGit({ ...call, args, input: gone.join(""), codes: [0, 1, 128] });
+      await runGit({ ...call, args, input: encodePath(gone.join("")), codes: [0, 1, 128] });
     }
     if (code === 0) break;
     // Files change while they are read; a home that cannot be read is no reason to fail.

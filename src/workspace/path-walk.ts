@@ -3,6 +3,7 @@ import type { Stats } from "node:fs";
 import { lstat, mkdir, open, readlink } from "node:fs/promises";
 import { sep } from "node:path";
 import { StintError } from "../core/error.ts";
+import { decodePath, toSystemPath } from "./path-bytes.ts";
 
 /**
  * Walks paths inside a directory whose content is hostile and changes meanwhile.
@@ -50,9 +51,9 @@ export interface WalkOptions {
 /** Opens one place without following a link there. Rejects with the system's error. */
 export async function openNode(path: string): Promise<PathNode> {
   if (!HAS_DESCRIPTOR_PATHS) {
-    return { path, stat: await lstat(path), close: () => Promise.resolve() };
+    return { path, stat: await lstat(toSystemPath(path)), close: () => Promise.resolve() };
   }
-  const handle = await open(path, O_PATH | constants.O_NOFOLLOW);
+  const handle = await open(toSystemPath(path), O_PATH | constants.O_NOFOLLOW);
   try {
     const stat = await handle.stat();
     return { path: `/proc/self/fd/${handle.fd}`, stat, close: () => handle.close() };
@@ -154,7 +155,7 @@ class Walk {
     if (this.options.createParents !== true) {
       throw this.miss(`there is no ${name}`);
     }
-    await mkdir(path).catch((error: unknown) => {
+    await mkdir(toSystemPath(path)).catch((error: unknown) => {
       if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
     });
     return this.keep(await openNode(path));
@@ -163,7 +164,8 @@ class Walk {
   private async follow(parent: PathNode, name: string): Promise<null> {
     this.linksFollowed += 1;
     if (this.linksFollowed > LINKS_MAX) throw this.refuse("goes round in links");
-    const target = await readlink(`${parent.path}/${name}`);
+    const link = toSystemPath(`${parent.path}/${name}`);
+    const target = decodePath(await readlink(link, { encoding: "buffer" }));
     if (target.startsWith("/")) this.stack.length = 1;
     this.pending = [...this.split(target), ...this.pending];
     return null;

@@ -1,6 +1,8 @@
 import type { FileDiff, SnapshotId, WorkspaceDiff } from "../core/workspace.ts";
+import { decodeOutput } from "../core/json.ts";
 import { sumUp } from "./diff-summary.ts";
 import type { DiffBounds } from "./diff-summary.ts";
+import { encodePath } from "./path-bytes.ts";
 import type { SnapshotEntry, Snapshots } from "./snapshot.ts";
 import { diffText } from "./unified-diff.ts";
 
@@ -46,16 +48,18 @@ async function diffEntry(
   now: SnapshotEntry | undefined,
 ): Promise<FileDiff> {
   const action = old === undefined ? "created" : now === undefined ? "deleted" : "modified";
+  const shown = path.toWellFormed();
+  const name = { path: shown, ...decodeOutput("path", encodePath(path)) };
   const empty = Buffer.alloc(0);
   const before = old === undefined ? empty : await snapshots.readContent(old.hash);
   const after = now === undefined ? empty : await snapshots.readContent(now.hash);
   if (isBinary(before) || isBinary(after)) {
-    return { path, action, additions: 0, deletions: 0, binary: true };
+    return { ...name, action, additions: 0, deletions: 0, binary: true };
   }
   const { hunks, additions, deletions } = diffText(before.toString("utf8"), after.toString("utf8"));
   const patch =
-    formatHead(path, old, now) + (hunks === "" ? "" : formatNames(path, old, now)) + hunks;
-  return { path, action, additions, deletions, binary: false, patch };
+    formatHead(shown, old, now) + (hunks === "" ? "" : formatNames(shown, old, now)) + hunks;
+  return { ...name, action, additions, deletions, binary: false, patch };
 }
 
 function isBinary(bytes: Buffer): boolean {

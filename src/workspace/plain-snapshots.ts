@@ -3,6 +3,7 @@ import { open, readFile, readlink, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { StintError } from "../core/error.ts";
 import { readNode } from "./file-access.ts";
+import { toSystemPath } from "./path-bytes.ts";
 import type { PathNode } from "./path-walk.ts";
 import type { SnapshotEntry, SnapshotPlace, Snapshots } from "./snapshot.ts";
 import { STORED, exists, makePrivateFolder, syncFolder } from "./storage.ts";
@@ -80,7 +81,7 @@ function readKind(node: PathNode): SnapshotEntry["kind"] {
 }
 
 function readLinkOf(root: string, path: string): Promise<Buffer | null> {
-  return readlink(join(root, path), { encoding: "buffer" }).catch(() => null); // gone meanwhile
+  return readlink(toSystemPath(join(root, path)), { encoding: "buffer" }).catch(() => null); // gone meanwhile
 }
 
 export async function writeDurably(folder: string, name: string, bytes: Uint8Array): Promise<void> {

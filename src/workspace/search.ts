@@ -70,7 +70,7 @@ export async function searchFiles(
         for (const line of lines) {
           if (matches.length >= matchesMax) return "stop";
           const found = (all[line - 1] ?? "").replace(/\r$/, "").slice(0, LINE_CHARS_MAX);
-          matches.push({ path: entry.path, line, text: found });
+          matches.push({ path: entry.path.toWellFormed(), line, text: found });
         }
         return "go";
       },

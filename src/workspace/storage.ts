@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { lstat, mkdir, open, readFile, rename, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { StintError } from "../core/error.ts";
+import { toSystemPath } from "./path-bytes.ts";
 import type { PreparedWorkspace, WorkspaceRequest } from "../core/workspace.ts";
 
 /** A prepared workspace and what this room keeps beside it. */
@@ -54,7 +55,7 @@ export function locateSession(folder: string, sessionId: string): string {
 
 /** Whether anything, even a dangling link, is at a path. */
 export function exists(path: string): Promise<boolean> {
-  return lstat(path).then(
+  return lstat(toSystemPath(path)).then(
     () => true,
     () => false,
   );

@@ -1,6 +1,7 @@
 import { readlink, rmdir, symlink, unlink } from "node:fs/promises";
 import { StintError } from "../core/error.ts";
 import { missing, reach, readNode, replaceAt, writeFileAt } from "./file-access.ts";
+import { toSystemPath } from "./path-bytes.ts";
 
 /** A file or link as a snapshot holds it. */
 export interface TreeEntry {
@@ -23,7 +24,9 @@ export async function readTreeEntry(
     return await reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
       if (node === null || parent === null) return null;
       if (node.stat.isSymbolicLink()) {
-        const target = await readlink(`${parent.path}/${name}`, { encoding: "buffer" });
+        const target = await readlink(toSystemPath(`${parent.path}/${name}`), {
+          encoding: "buffer",
+        });
         return { kind: "link", bytes: target };
       }
       const { bytes, truncated } = await readNode(path, node, { bytesMax });
@@ -49,7 +52,7 @@ export async function writeTreeEntry(root: string, path: string, entry: TreeEntr
     }
     if (entry.kind === "link") {
       const target = Buffer.from(entry.bytes);
-      await replaceAt(parent, name, (beside) => symlink(target, beside));
+      await replaceAt(parent, name, (beside) => symlink(target, toSystemPath(beside)));
       return;
     }
     const keep = node?.stat.isFile() === true ? node.stat.mode & 0o666 : 0o644;
@@ -62,7 +65,7 @@ export async function writeTreeEntry(root: string, path: string, entry: TreeEntr
 export async function unlinkTreeEntry(root: string, path: string): Promise<void> {
   try {
     await reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
-      if (node !== null && parent !== null) await unlink(`${parent.path}/${name}`);
+      if (node !== null && parent !== null) await unlink(toSystemPath(`${parent.path}/${name}`));
     });
   } catch (error) {
     if (error instanceof StintError && error.code === "not_found") return;
@@ -84,7 +87,7 @@ async function removeEmptyFolder(root: string, path: string): Promise<boolean> {
   try {
     return await reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
       if (parent === null || node?.stat.isDirectory() !== true) return false;
-      return rmdir(`${parent.path}/${name}`).then(
+      return rmdir(toSystemPath(`${parent.path}/${name}`)).then(
         () => true,
         () => false, // not empty
       );

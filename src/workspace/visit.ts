@@ -1,7 +1,7 @@
-import { opendir } from "node:fs/promises";
 import { StintError } from "../core/error.ts";
 import type { FileEntry } from "../core/workspace.ts";
 import { missing, reach } from "./file-access.ts";
+import { readFolder } from "./path-bytes.ts";
 import { openNode } from "./path-walk.ts";
 import type { PathNode } from "./path-walk.ts";
 
@@ -22,7 +22,8 @@ export function toEntry(path: string, node: PathNode): FileEntry {
 export type Visit = "go" | "skip" | "stop";
 
 /**
- * Visits everything below a directory: each level whole before the next one, names sorted. Only
+ * Visits everything below a directory: each level whole before the next one, names sorted.
+ * Paths are as `decodePath` has them. Only
  * links in `path` itself are followed. What vanishes meanwhile is left out. `truncated` when the
  * visitor stopped, or a level was deeper than `depthMax`.
  */
@@ -65,7 +66,7 @@ async function visitFolder(
   visit: (entry: FileEntry, node: PathNode) => Visit | Promise<Visit>,
 ): Promise<Visit> {
   const names: string[] = [];
-  for await (const { name } of await opendir(node.path)) {
+  for await (const { name } of readFolder(node.path)) {
     names.push(name);
     if (names.length >= NAMES_MAX) break;
   }

@@ -302,6 +302,30 @@ describe.each(["git", "plain"])("a workspace with %s snapshots", (form) => {
   });
 });
 
+it("an owner that does not know that it has lost the session leaves what a later one stored in a folder", async () => {
+  const stores = await openStores("folder");
+  const store = stores.target as SnapshotStore;
+  const [here, there] = [await openHost("a", stores), await openHost("b", stores)];
+  const { owner, session } = await startSession(await makeSource(true));
+  const first = await here.open(session, signal);
+  const place = (await first.storeSnapshot?.(first.base)) ?? null;
+  const second = await there.open(after(session, here.hostId, first.base, place), signal);
+  await writeFile(join(second.path, "a.txt"), "newest\n");
+  const newest = await second.takeSnapshot();
+  expect(await second.storeSnapshot?.(newest)).toBe(place);
+  const workspace = await openWorkspace({ sessionId: session.id, dataDir: here.dataDir });
+  const stale = new SnapshotKeeper({
+    ...{ store, workspace, owner, clock, logger: silentLogger, partsMax: 2 },
+    bytesMax: Number.MAX_SAFE_INTEGER,
+  });
+  await writeFile(join(first.path, "a.txt"), "too late\n");
+  expect(await stale.keep(await createSnapshot(workspace, { isPortable: true }))).toBe(place);
+  const request = { sessionId: session.id, dataDir: join(base, "c"), snapshotId: newest, store };
+  const { path } = await rebuildWorkspace(request);
+  expect(await readFile(join(path, "a.txt"), "utf8")).toBe("newest\n");
+  await Promise.all([first.close(), second.close()]);
+});
+
 it("a repository without git to store it, and a session in place, stay on their host", async () => {
   const stores = await openStores("folder");
   const host = await openHost("a", stores);
