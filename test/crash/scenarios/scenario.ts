@@ -17,7 +17,6 @@ import { MortalProcess } from "./mortal-process.ts";
 import { Recording, recordStore } from "./recorded-store.ts";
 import {
   type CommandKind,
-  drawPlan,
   type FaultKind,
   hashPlan,
   type PlannedCommand,
@@ -54,13 +53,13 @@ const INBOX_ITEMS_MAX = 3;
 const HELD_MS = 300;
 const REST_PASS_MS = 250;
 
-/** Runs the scenario of a seed. @throws InvariantBroken */
+/** Runs the scenario of a seed by its plan. @throws InvariantBroken */
 export async function runCrashScenario(
   lane: Lane,
   seed: number,
-  restartsPostgres: boolean,
+  plan: ScenarioPlan,
 ): Promise<CrashReport> {
-  const scenario = new CrashScenario(lane, seed, restartsPostgres);
+  const scenario = new CrashScenario(lane, seed, plan);
   try {
     return await scenario.run();
   } finally {
@@ -100,10 +99,10 @@ class CrashScenario {
   #deathsAtWork = 0;
   #isOver = false;
 
-  constructor(lane: Lane, seed: number, restartsPostgres: boolean) {
+  constructor(lane: Lane, seed: number, plan: ScenarioPlan) {
     this.#lane = lane;
     this.#seed = seed;
-    this.#plan = drawPlan(seed, restartsPostgres);
+    this.#plan = plan;
     this.#outside = new MortalProcess({ name: "outside", chance: new Chance(seed), speed: SPEED });
     this.#disk = new HostDisk((error) => (this.#failure ??= error), { storeMs: [2, 20, 100] });
   }
@@ -199,6 +198,11 @@ class CrashScenario {
     const host = await this.#createHost(place, `worker-${place}`, plan);
     this.#hosts[place] = host;
     if (this.#isOver) return;
+    // It may die on the way: then nobody waits for it any more.
+    await host.process.whileAlive(this.#bringUp(host));
+  }
+
+  async #bringUp(host: Host): Promise<void> {
     const store = await this.#connect(host);
     host.store = store;
     host.worker = createSimulatedWorker({

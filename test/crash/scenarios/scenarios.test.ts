@@ -37,6 +37,22 @@ test("the plan of a scenario follows from its seed", () => {
   expect(new Set(hashes).size).toBe(500);
 });
 
+test("a scenario comes to its end although its workers die before they work", async () => {
+  const atRegistration = { direction: "up", atByte: 500, passes: "none" } as const;
+  const death = { kind: "death before a statement", at: atRegistration } as const;
+  const counts = await runCrashScenarios({
+    ...{ firstSeed: 1, count: 3, lanes: 3, scenarioMsMax: 15_000 },
+    changePlan: (plan) => ({
+      ...plan,
+      processes: plan.processes.map((process, place) =>
+        place < plan.workers ? { ...process, faults: [death] } : process,
+      ),
+    }),
+  });
+  expect(counts).toMatchObject({ violations: [], brokenOff: [], scenarios: 3 });
+  expect(counts.faults.get("death before a statement")).toBeGreaterThanOrEqual(6);
+}, 60_000);
+
 test("every promise holds when workers, connections and Postgres die at any point", async () => {
   const counts = await runCrashScenarios({
     ...{ firstSeed: FIRST_SEED, count: SCENARIOS, restartEvery: RESTART_EVERY },
