@@ -86,6 +86,7 @@ export async function runCrashScenarios(options: CrashRunOptions): Promise<Crash
           return;
         }
         reports.push(report);
+        await lane.tidy();
       } catch (error) {
         const sawRestart = postgres.restarts > restartsBefore;
         violations.push(describeViolation(seed, error as Error, sawRestart));
