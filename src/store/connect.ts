@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
 import { Client, type ClientConfig } from "pg";
 import type { Clock } from "../core/clock.ts";
 import { StintError } from "../core/error.ts";
@@ -18,6 +19,8 @@ export interface ConnectionSource {
   readonly resolveUrl: () => Promise<string>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Makes the socket of each connection, not connected yet. @default one of the network */
+  readonly createSocket?: () => Duplex;
 }
 
 /** Settings of one connection, fixed when it is opened. */
@@ -53,13 +56,13 @@ export async function openConnection(
   const url = await source.resolveUrl();
   const where = describeHost(url);
   try {
-    return await openAtStartup(url, settings);
+    return await openAtStartup(source, url, settings);
   } catch (error) {
     if (!isOptionsRefused(error)) throw toConnectionError(error, where);
     source.logger.debug({ where }, "the pooler takes no startup options: setting them afterwards");
   }
   try {
-    return await openThenSet(url, settings);
+    return await openThenSet(source, url, settings);
   } catch (error) {
     throw toConnectionError(error, where);
   }
@@ -112,17 +115,25 @@ export async function withAnswerLimit<T>(
   }
 }
 
-async function openAtStartup(url: string, settings: ConnectionSettings): Promise<Client> {
+async function openAtStartup(
+  source: ConnectionSource,
+  url: string,
+  settings: ConnectionSettings,
+): Promise<Client> {
   const parsed = parseUrl(url);
   const own = listSettings(settings).map(([name, value]) => `-c ${name}=${value}`);
   const given = parsed.searchParams.get("options");
   parsed.searchParams.delete("options");
   const options = [...(given === null ? [] : [given]), ...own].join(" ");
-  return start({ ...baseConfig(parsed, settings), options });
+  return start({ ...baseConfig(source, parsed, settings), options });
 }
 
-async function openThenSet(url: string, settings: ConnectionSettings): Promise<Client> {
-  const client = await start(baseConfig(parseUrl(url), settings));
+async function openThenSet(
+  source: ConnectionSource,
+  url: string,
+  settings: ConnectionSettings,
+): Promise<Client> {
+  const client = await start(baseConfig(source, parseUrl(url), settings));
   try {
     for (const [name, value] of listSettings(settings)) {
       await client.query("select set_config($1, $2, false)", [name, value]);
@@ -141,7 +152,11 @@ async function start(config: ClientConfig): Promise<Client> {
   return client;
 }
 
-function baseConfig(url: URL, settings: ConnectionSettings): ClientConfig {
+function baseConfig(
+  { createSocket }: ConnectionSource,
+  url: URL,
+  settings: ConnectionSettings,
+): ClientConfig {
   return {
     connectionString: url.href,
     application_name: "stint",
@@ -150,6 +165,7 @@ function baseConfig(url: URL, settings: ConnectionSettings): ClientConfig {
     keepAliveInitialDelayMillis: KEEP_ALIVE_DELAY_MS,
     types: typeParsers,
     pipeline: settings.pipeline ?? false,
+    ...(createSocket && { stream: createSocket }),
   };
 }
 

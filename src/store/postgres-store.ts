@@ -68,14 +68,16 @@ export interface StoreOptions {
   /** How long an owner may leave a pause or cancel lying. @default 10_000 */
   readonly ownerSilenceMs?: number;
   readonly limits?: GroupCommitLimits;
+  /** Makes the sockets of all connections: for tests that put faults into them. */
+  readonly createSocket?: ConnectionSource["createSocket"];
 }
 
 /** The connections of a store are described to the functions that open them. */
 export function toSource(options: StoreOptions): ConnectionSource {
-  const { url, clock, logger } = options;
+  const { url, clock, logger, createSocket } = options;
   const resolveUrl = options.resolveUrl ?? (url === undefined ? null : () => Promise.resolve(url));
   if (resolveUrl === null) throw new StintError("config_invalid", "the store has no database URL");
-  return { resolveUrl, clock, logger };
+  return { resolveUrl, clock, logger, ...(createSocket && { createSocket }) };
 }
 
 /**

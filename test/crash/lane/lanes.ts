@@ -42,11 +42,14 @@ const postgres: Lane = {
   target: 100_000,
   sliceSize: 500,
   run: async (firstSeed, count, signal) => {
-    const { scenarios, deaths, violations } = await runCrashScenarios({ firstSeed, count, signal });
-    const described = violations.map(({ seed, message, command }) => {
-      return `seed ${seed}: ${message}; ${command}`;
+    const { scenarios, deaths, violations, brokenOff } = await runCrashScenarios({
+      ...{ firstSeed, count, signal },
     });
-    return { count: scenarios + violations.length, deaths, violations: described };
+    const described = [
+      ...violations.map(({ seed, message, command }) => `seed ${seed}: ${message}; ${command}`),
+      ...brokenOff.map((seed) => `seed ${seed}: the scenario came to no end`),
+    ];
+    return { count: scenarios + described.length, deaths, violations: described };
   },
 };
 

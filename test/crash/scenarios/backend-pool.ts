@@ -29,16 +29,17 @@ export type StartupKey = string;
  * was cut off in the middle, or that does not answer, is not used again.
  */
 export class BackendPool {
-  readonly #port: number;
+  readonly #socketPath: string;
   readonly #idle = new Map<StartupKey, Backend[]>();
   readonly #all = new Set<Socket>();
 
-  constructor(port: number) {
-    this.#port = port;
+  /** @param socketPath where Postgres listens */
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath;
   }
 
   open(): Socket {
-    const socket = connect({ port: this.#port, host: "127.0.0.1", noDelay: true });
+    const socket = connect({ path: this.#socketPath });
     this.#all.add(socket);
     socket.on("error", () => undefined); // The close that follows is what counts.
     this.#own(socket);
@@ -95,13 +96,23 @@ export function splitGoodbye(chunk: Buffer): { rest: Buffer; isGoodbye: boolean 
 
 /** Where the greeting of a login ends: after the first ReadyForQuery. Null: more is to come. */
 export function findGreetingEnd(bytes: Buffer): number | null {
-  let place = 0;
-  while (place + 5 <= bytes.length) {
-    const type = bytes.readUInt8(place);
-    const end = place + 1 + bytes.readInt32BE(place + 1);
+  return findMessage(bytes, "Z")?.end ?? null;
+}
+
+/** The process that a greeting comes from, by its BackendKeyData. */
+export function readBackendPid(greeting: Buffer): number | null {
+  const message = findMessage(greeting, "K");
+  return message && greeting.readInt32BE(message.start + 5);
+}
+
+/** The first whole message of a type. */
+function findMessage(bytes: Buffer, wanted: string): { start: number; end: number } | null {
+  let start = 0;
+  while (start + 5 <= bytes.length) {
+    const end = start + 1 + bytes.readInt32BE(start + 1);
     if (end > bytes.length) return null;
-    if (type === "Z".charCodeAt(0)) return end;
-    place = end;
+    if (bytes.readUInt8(start) === wanted.charCodeAt(0)) return { start, end };
+    start = end;
   }
   return null;
 }

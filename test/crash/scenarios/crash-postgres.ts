@@ -29,8 +29,10 @@ import { BackendPool } from "./backend-pool.ts";
 
 const START_MS_MAX = 60_000;
 const CONNECTIONS_MAX = 500;
+/** Scenarios of one lane between two vacuums. */
+const VACUUM_EVERY = 50;
 /** Logins cost as much as the rest of a short life, and prove nothing here. */
-const HBA_CONF = "host all all 127.0.0.1/32 trust\n";
+const HBA_CONF = "local all all trust\nhost all all 127.0.0.1/32 trust\n";
 
 /**
  * A Postgres of its own that may be shut down at any moment, without a goodbye to anybody: no other
@@ -52,7 +54,7 @@ export class CrashPostgres {
     this.#parent = parent;
     this.#tools = tools;
     this.port = port;
-    this.backends = new BackendPool(port);
+    this.backends = new BackendPool(join(tools.folder.clusterDir, `.s.PGSQL.${port}`));
   }
 
   static async start(): Promise<CrashPostgres> {
@@ -119,7 +121,11 @@ export class CrashPostgres {
     const { folder, launch, binaries } = this.#tools;
     const settings = {
       ...{ max_connections: CONNECTIONS_MAX, fsync: "off", autovacuum: "off" },
+      // What is in the hands of the kernel is whole, whatever becomes of Postgres.
+      full_page_writes: "off",
       ...{ restart_after_crash: "on", max_wal_senders: 0, wal_level: "minimal" },
+      // That of the data directory, which it works in.
+      unix_socket_directories: ".",
     };
     const log = openSync(folder.postgresLog, "a", 0o600);
     const child = launchProgram(launch, {
@@ -152,6 +158,7 @@ export class Lane {
   readonly name: string;
   readonly postgres: CrashPostgres;
   readonly #admin: AdminLink;
+  #tidied = 0;
 
   constructor(name: string, postgres: CrashPostgres, admin: AdminLink) {
     this.name = name;
@@ -162,6 +169,15 @@ export class Lane {
   /** Rows of a query of the superuser, repeated while Postgres is away: give it what may be. */
   query<T extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<T[]> {
     return this.#admin.query<T>(text, values);
+  }
+
+  /**
+   * Removes what would make each further scenario dearer: sweeps look at every worker that there
+   * ever was, and nobody else vacuums.
+   */
+  async tidy(): Promise<void> {
+    await this.query("delete from stint.workers");
+    if (++this.#tidied % VACUUM_EVERY === 0) await this.query("vacuum (analyze)");
   }
 
   close(): Promise<void> {

@@ -1,10 +1,12 @@
-import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
+import type { Socket } from "node:net";
 import {
   type BackendPool,
   findGreetingEnd,
+  readBackendPid,
   splitGoodbye,
   type StartupKey,
 } from "./backend-pool.ts";
+import { LinkSocket } from "./link-socket.ts";
 
 /** Towards Postgres, or back. */
 export type Direction = "up" | "down";
@@ -25,36 +27,30 @@ export interface LinkedConnection {
   /** From now on nothing passes, until it is released. */
   hold(): void;
   release(): void;
-  /** By which Postgres knows it. */
-  readonly clientPort: number;
+  /** Of the process of Postgres behind it; null before it has said so. */
+  readonly backendPid: number | null;
 }
 
 interface Trigger extends TrafficPoint {
   readonly act: (connection: LinkedConnection) => void;
 }
 
-/** What all connections of one process to Postgres pass through: a small TCP proxy. */
+/** What all connections of one process to Postgres pass through. */
 export class FaultyLink {
-  readonly port: number;
-  readonly #server: Server;
+  readonly #pool: BackendPool;
   readonly #connections = new Set<Connection>();
   readonly #bytes = { up: 0, down: 0 };
   #triggers: Trigger[] = [];
   #isHeld = false;
   #isClosed = false;
 
-  private constructor(server: Server) {
-    this.#server = server;
-    this.port = (server.address() as AddressInfo).port;
+  constructor(pool: BackendPool) {
+    this.#pool = pool;
   }
 
-  static async open(pool: BackendPool): Promise<FaultyLink> {
-    const server = createServer({ noDelay: true }, (client) => {
-      link.#join(client, pool);
-    });
-    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-    const link: FaultyLink = new FaultyLink(server);
-    return link;
+  /** The client's end of a new connection, which is made when the client connects it. */
+  createSocket(): LinkSocket {
+    return new LinkSocket((client) => this.#join(client));
   }
 
   /** Calls `act` once, as soon as the traffic has come to the point. */
@@ -84,17 +80,16 @@ export class FaultyLink {
     this.#isClosed = true;
     this.#triggers = [];
     for (const connection of this.#connections) connection.cut();
-    this.#server.close();
   }
 
-  #join(client: Socket, pool: BackendPool): void {
+  #join(client: LinkSocket): void {
     if (this.#isClosed) {
       client.destroy();
       return;
     }
     const onBytes: Meet = (direction, bytes) => this.#meet(direction, bytes);
     const onGone = (): void => void this.#connections.delete(connection);
-    const connection = new Connection({ client, pool, onBytes, onGone });
+    const connection = new Connection({ client, pool: this.#pool, onBytes, onGone });
     this.#connections.add(connection);
     if (this.#isHeld) connection.hold();
   }
@@ -114,14 +109,14 @@ export class FaultyLink {
 type Meet = (direction: Direction, bytes: number) => { trigger: Trigger; before: number } | null;
 
 interface ConnectionOptions {
-  readonly client: Socket;
+  readonly client: LinkSocket;
   readonly pool: BackendPool;
   readonly onBytes: Meet;
   readonly onGone: () => void;
 }
 
 class Connection implements LinkedConnection {
-  readonly #client: Socket;
+  readonly #client: LinkSocket;
   readonly #pool: BackendPool;
   readonly #onGone: () => void;
   readonly #held: { readonly direction: Direction; readonly chunk: Buffer }[] = [];
@@ -138,7 +133,7 @@ class Connection implements LinkedConnection {
     this.#client = client;
     this.#pool = pool;
     this.#onGone = onGone;
-    client.on("data", (chunk: Buffer) => this.#take("up", chunk, onBytes));
+    client.onSent((chunk) => this.#take("up", chunk, onBytes));
     client.on("error", () => this.cut());
     client.on("close", () => this.cut());
     this.#meet = onBytes;
@@ -146,8 +141,8 @@ class Connection implements LinkedConnection {
 
   readonly #meet: Meet;
 
-  get clientPort(): number {
-    return this.#upstream?.localPort ?? 0;
+  get backendPid(): number | null {
+    return this.#greeting && readBackendPid(this.#greeting);
   }
 
   cut(): void {
@@ -190,7 +185,7 @@ class Connection implements LinkedConnection {
   #pass(direction: Direction, chunk: Buffer): void {
     if (chunk.length === 0 || this.#isCut) return;
     if (this.#isHeld) this.#held.push({ direction, chunk });
-    else if (direction === "down") this.#client.write(chunk);
+    else if (direction === "down") this.#client.deliver(chunk);
     else this.#send(chunk);
   }
 

@@ -18,6 +18,10 @@ export class MortalProcess implements Clock {
   #isFrozen = false;
   readonly #timers = new Set<NodeJS.Timeout>();
   readonly #waiting: (() => void)[] = [];
+  #tellDeath: () => void = () => undefined;
+  readonly #died = new Promise<null>((resolve) => {
+    this.#tellDeath = () => resolve(null);
+  });
 
   /** The same process by a clock that is not fast, for what is no policy of ours: its connections. */
   readonly atRealTime: Clock;
@@ -75,8 +79,14 @@ export class MortalProcess implements Clock {
     return this.chance.next();
   }
 
+  /** What work of this process comes to; null once it is dead, as it then waits for ever. */
+  whileAlive<T>(work: Promise<T>): Promise<T | null> {
+    return Promise.race([work, this.#died]);
+  }
+
   kill(): void {
     this.isAlive = false;
+    this.#tellDeath();
     for (const timer of this.#timers) clearTimeout(timer);
     this.#timers.clear();
     this.#waiting.length = 0;

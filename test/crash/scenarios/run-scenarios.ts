@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { CrashPostgres, type Lane } from "./crash-postgres.ts";
 import { type CrashReport, runCrashScenario } from "./scenario.ts";
-import type { CommandKind, FaultKind } from "./scenario-plan.ts";
+import { type CommandKind, drawPlan, type FaultKind, type ScenarioPlan } from "./scenario-plan.ts";
 
 /** Which scenarios to run. */
 export interface CrashRunOptions {
@@ -13,6 +13,10 @@ export interface CrashRunOptions {
   readonly restartEvery?: number;
   /** Scenarios at a time, each on a database of its own. @default 6 */
   readonly lanes?: number;
+  /** Plans with which no seed comes up. @default as they are drawn */
+  readonly changePlan?: (plan: ScenarioPlan) => ScenarioPlan;
+  /** Beyond it a scenario is broken off. @default 120_000 */
+  readonly scenarioMsMax?: number;
   /** Changes a lane's database before its first scenario: for bugs that must be found. */
   readonly prepareLane?: (lane: Lane) => Promise<void>;
 }
@@ -59,6 +63,7 @@ const RESTART_EVERY = 100;
  */
 export async function runCrashScenarios(options: CrashRunOptions): Promise<CrashCounts> {
   const { firstSeed, count, signal, restartEvery = RESTART_EVERY, lanes = LANES } = options;
+  const { changePlan = (plan) => plan, scenarioMsMax = SCENARIO_MS_MAX } = options;
   const startedAt = performance.now();
   const postgres = await CrashPostgres.start();
   const reports: CrashReport[] = [];
@@ -73,13 +78,15 @@ export async function runCrashScenarios(options: CrashRunOptions): Promise<Crash
       const restarts = seed % restartEvery === Math.floor(restartEvery / 2);
       const restartsBefore = postgres.restarts;
       try {
-        const report = await withinLimit(runCrashScenario(lane, seed, restarts));
+        const plan = changePlan(drawPlan(seed, restarts));
+        const report = await withinLimit(runCrashScenario(lane, seed, plan), scenarioMsMax);
         if (report === null) {
           // What still lives in this database would take part in its next scenario.
           brokenOff.push(seed);
           return;
         }
         reports.push(report);
+        await lane.tidy();
       } catch (error) {
         const sawRestart = postgres.restarts > restartsBefore;
         violations.push(describeViolation(seed, error as Error, sawRestart));
@@ -114,9 +121,9 @@ export function describeCrashRun(counts: CrashCounts, firstSeed: number): string
 }
 
 /** Null when it takes longer than any scenario may. */
-async function withinLimit<T>(work: Promise<T>): Promise<T | null> {
+async function withinLimit<T>(work: Promise<T>, limitMs: number): Promise<T | null> {
   const over = new AbortController();
-  const limit = delay(SCENARIO_MS_MAX, null, { signal: over.signal }).catch(() => null);
+  const limit = delay(limitMs, null, { signal: over.signal }).catch(() => null);
   try {
     return await Promise.race([work, limit]);
   } finally {

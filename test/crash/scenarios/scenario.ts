@@ -17,7 +17,6 @@ import { MortalProcess } from "./mortal-process.ts";
 import { Recording, recordStore } from "./recorded-store.ts";
 import {
   type CommandKind,
-  drawPlan,
   type FaultKind,
   hashPlan,
   type PlannedCommand,
@@ -44,23 +43,23 @@ export interface CrashReport {
 }
 
 /** Time of a process against that of the clock on the wall. */
-const SPEED = 5;
-const PASS_INTERVAL_MS = 500;
+const SPEED = 10;
+const PASS_INTERVAL_MS = 1_000;
 const REST_MS_MAX = 90_000;
 const RETRIES_MAX = 60;
-const RETRY_MS = 200;
+const RETRY_MS = 400;
 /** Messages that may wait for one session, so few that there are too many. */
 const INBOX_ITEMS_MAX = 3;
 const HELD_MS = 300;
-const REST_PASS_MS = 250;
+const REST_PASS_MS = 500;
 
-/** Runs the scenario of a seed. @throws InvariantBroken */
+/** Runs the scenario of a seed by its plan. @throws InvariantBroken */
 export async function runCrashScenario(
   lane: Lane,
   seed: number,
-  restartsPostgres: boolean,
+  plan: ScenarioPlan,
 ): Promise<CrashReport> {
-  const scenario = new CrashScenario(lane, seed, restartsPostgres);
+  const scenario = new CrashScenario(lane, seed, plan);
   try {
     return await scenario.run();
   } finally {
@@ -100,10 +99,10 @@ class CrashScenario {
   #deathsAtWork = 0;
   #isOver = false;
 
-  constructor(lane: Lane, seed: number, restartsPostgres: boolean) {
+  constructor(lane: Lane, seed: number, plan: ScenarioPlan) {
     this.#lane = lane;
     this.#seed = seed;
-    this.#plan = drawPlan(seed, restartsPostgres);
+    this.#plan = plan;
     this.#outside = new MortalProcess({ name: "outside", chance: new Chance(seed), speed: SPEED });
     this.#disk = new HostDisk((error) => (this.#failure ??= error), { storeMs: [2, 20, 100] });
   }
@@ -142,9 +141,9 @@ class CrashScenario {
 
   // -- processes ---------------------------------------------------------------------------------
 
-  async #createHost(place: number, name: string, plan: ProcessPlan): Promise<Host> {
+  #createHost(place: number, name: string, plan: ProcessPlan): Host {
     const process = new MortalProcess({ name, chance: new Chance(plan.seed), speed: SPEED });
-    const link = await FaultyLink.open(this.#lane.postgres.backends);
+    const link = new FaultyLink(this.#lane.postgres.backends);
     const pid = 1_000 + this.#all.length;
     const host: Host = { place, plan, process, link, pid, store: null, worker: null };
     this.#all.push(host);
@@ -156,7 +155,7 @@ class CrashScenario {
 
   /** Connects as a service would that is started again until it runs. */
   async #connect({ process, link, plan }: Host): Promise<Store> {
-    const url = `postgres://stint@127.0.0.1:${link.port}/${this.#lane.name}`;
+    const url = this.#lane.postgres.urlOf(this.#lane.name);
     for (;;) {
       try {
         const store = await connectStore({
@@ -165,6 +164,7 @@ class CrashScenario {
             clock: process.atRealTime,
             logger: silentLogger,
             inboxItemsMax: INBOX_ITEMS_MAX,
+            createSocket: () => link.createSocket(),
           },
           limits: { lanes: 1 },
         });
@@ -178,7 +178,7 @@ class CrashScenario {
   }
 
   async #startUser(): Promise<Store> {
-    const host = await this.#createHost(-1, "user", this.#plan.user);
+    const host = this.#createHost(-1, "user", this.#plan.user);
     host.store = await this.#connect(host);
     return host.store;
   }
@@ -196,9 +196,13 @@ class CrashScenario {
     const { processes } = this.#plan;
     const workers = this.#all.length - 1;
     const plan = processes[Math.min(workers, processes.length - 1)] as ProcessPlan;
-    const host = await this.#createHost(place, `worker-${place}`, plan);
+    const host = this.#createHost(place, `worker-${place}`, plan);
     this.#hosts[place] = host;
-    if (this.#isOver) return;
+    // It may die on the way: then nobody waits for it any more.
+    await host.process.whileAlive(this.#bringUp(host));
+  }
+
+  async #bringUp(host: Host): Promise<void> {
     const store = await this.#connect(host);
     host.store = store;
     host.worker = createSimulatedWorker({
@@ -283,11 +287,9 @@ class CrashScenario {
     goOn();
   }
 
-  async #terminate({ clientPort }: LinkedConnection): Promise<void> {
-    await this.#lane.query(
-      "select pg_terminate_backend(pid) from pg_stat_activity where client_port = $1",
-      [clientPort],
-    );
+  async #terminate({ backendPid }: LinkedConnection): Promise<void> {
+    if (backendPid === null) return;
+    await this.#lane.query("select pg_terminate_backend($1)", [backendPid]);
   }
 
   /** Whatever else happened, one dies that was alive. */
@@ -495,7 +497,7 @@ class CrashScenario {
     await this.#lane.query(
       `update stint.workers set lease_duration_ms = 1,
         lease_expires_at = least(lease_expires_at, clock_timestamp() - interval '1 millisecond')
-       where id <> all ($1)`,
+       where id <> all ($1) and (lease_duration_ms > 1 or lease_expires_at > clock_timestamp())`,
       [alive],
     );
   }
