@@ -6,7 +6,6 @@ import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { afterEach, expect, it } from "vitest";
-import { EMPTY_FOLD, foldEvent } from "../../src/core/fold.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import type { Store } from "../../src/core/store.ts";
 import { attachEmbeddedPostgres, type EmbeddedPostgres } from "../../src/store/embedded/attach.ts";
@@ -14,6 +13,7 @@ import { migrateDatabase } from "../../src/store/migrate.ts";
 import { connectStore } from "../../src/store/postgres-store.ts";
 import { newSession, range } from "../conformance/store/harness.ts";
 import { systemClock } from "../system-clock.ts";
+import { readOutputTexts } from "./output-texts.ts";
 
 const WRITERS = 4;
 const SESSIONS = 10;
@@ -109,20 +109,6 @@ async function stealUntil(store: Store, ids: readonly string[], isOver: () => bo
   return thefts;
 }
 
-async function readLog(store: Store, id: string): Promise<Map<number, string>> {
-  const texts = new Map<number, string>();
-  let fold = EMPTY_FOLD;
-  for (;;) {
-    const events = await store.readEvents(id, { after: fold.lastSeq, limit: 5_000 });
-    if (events.length === 0) return texts;
-    for (const event of events) {
-      // Refuses gaps, illegal transitions and epochs out of order.
-      fold = foldEvent(fold, event);
-      if (event.type === "terminal") texts.set(event.seq, String(event.data["output"]));
-    }
-  }
-}
-
 it(
   `keeps every acknowledged event once, in dense logs, while ${WRITERS} writers take sessions from ` +
     `each other, one of them is killed and Postgres is killed ${POSTGRES_KILLS} times`,
@@ -168,7 +154,7 @@ it(
     const seen = new Set<string>();
     let stored = 0;
     for (const id of sessionIds) {
-      const log = await readLog(store, id);
+      const log = await readOutputTexts(store, id);
       for (const [seq, text] of acknowledgements.bySession.get(id) ?? []) {
         if (log.get(seq) !== text) lost.push(`${text} of ${id}, acknowledged as ${seq}`);
       }

@@ -1,10 +1,10 @@
 import { randomUUID } from "node:crypto";
 import type { Store } from "../../../src/core/store.ts";
-import { EMPTY_FOLD, foldEvent } from "../../../src/core/fold.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import { connectStore } from "../../../src/store/postgres-store.ts";
 import { newSession } from "../../conformance/store/harness.ts";
 import { systemClock } from "../../system-clock.ts";
+import { readOutputTexts } from "../output-texts.ts";
 
 const PRODUCERS = 4;
 /** Keeps the appending sessions from everybody else: no worker that runs here can drive this agent. */
@@ -73,7 +73,7 @@ export class AppendLoad {
     try {
       const lost: string[] = [];
       for (const [id, texts] of this.acknowledged) {
-        const log = await readTexts(store, id);
+        const log = await readOutputTexts(store, id);
         const seen = new Set(log.values());
         if (seen.size !== log.size) throw new Error(`an event of ${id} stands twice`);
         for (const [seq, text] of texts) if (log.get(seq) !== text) lost.push(`${id} ${seq}`);
@@ -110,17 +110,4 @@ async function registerLoad(store: Store, slots: number): Promise<string> {
   const rest = { version: "0", agents: [AGENT], workspaceHost: null, leaseDurationMs: 600_000 };
   await store.registerWorker({ id, ...process, slots, ...rest });
   return id;
-}
-
-async function readTexts(store: Store, id: string): Promise<Map<number, string>> {
-  const texts = new Map<number, string>();
-  let fold = EMPTY_FOLD;
-  for (;;) {
-    const events = await store.readEvents(id, { after: fold.lastSeq, limit: 5_000 });
-    if (events.length === 0) return texts;
-    for (const event of events) {
-      fold = foldEvent(fold, event);
-      if (event.type === "terminal") texts.set(event.seq, String(event.data["output"]));
-    }
-  }
 }
