@@ -15,6 +15,8 @@ export interface PermissionOptions {
     "workspace" | "home" | "ask" | "emit" | "clock" | "signal" | "log"
   >;
   readonly calls: Pick<ToolCalls, "find" | "intend">;
+  /** Told before anybody is asked: what the agent said before it comes first. */
+  readonly onCall: (call: ToolCall) => Promise<void>;
   /** Told what a person said with a decision, for the agent: an answer has no place for it. */
   readonly onNote: (note: string) => void;
 }
@@ -41,6 +43,7 @@ export async function answerPermission(
   const call = calls.find(asked);
   if (context.signal.aborted) return CANCELLED;
   if (call === null) return choose(choices, DENYING);
+  await options.onCall(call);
   if (leadsOutside(call, context)) {
     context.log.warn(
       { tool: call.tool, paths: call.paths },

@@ -184,6 +184,23 @@ describe("an agent of the Agent Client Protocol", () => {
     expect(store.calls).toMatchObject([{ status: "finished", isError: false }]);
   });
 
+  it("tells what the agent said before it asks anybody, though it announces no call", async () => {
+    const { store, attempt, adapter } = openSession([
+      { say: "I need it because of this." },
+      { run: "true", unannounced: true, ask: true },
+      { say: "Done." },
+    ]);
+    const told: unknown[] = [];
+    const decide: MemoryAttemptOptions["decide"] = () => {
+      told.push(...store.dataOf("thinking").map(({ text, toolsUsed }) => [text, toolsUsed]));
+      const decision = { decision: "allow", by: "user", permissionId: "p", note: null } as const;
+      return Promise.resolve(decision);
+    };
+    await adapter.run(attempt({ decide }).context);
+    expect(told).toEqual([["I need it because of this.", ["execute"]]]);
+    expect(store.dataOf("thinking").map(({ text }) => text)).toHaveLength(2);
+  });
+
   it("denies what a person denies, and passes on what they said", async () => {
     const { attempt, adapter, store, read, readLog } = openSession([
       { write: { path: "a.txt", content: "x" }, ask: true },
