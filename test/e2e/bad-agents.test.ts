@@ -95,7 +95,7 @@ beforeAll(async () => {
   };
   service = new StintProcess(["dev", "--json"], folder.path, settings);
   client = await service.connect();
-}, 60_000);
+}, 180_000);
 
 afterAll(async () => {
   await service.stop("SIGKILL");
@@ -115,7 +115,7 @@ async function end(id: string): Promise<{ session: Session; events: readonly Ses
   const session = await poll(async () => {
     const found = await client.sessions.get(id);
     return ["completed", "failed", "expired"].includes(found.status) ? found : null;
-  }, 60_000);
+  }, 180_000);
   const { events } = await client.sessions.events(id, { limit: 1_000 });
   return { session, events };
 }
@@ -141,7 +141,7 @@ test.each(Object.entries(AGENTS))(
     const shown = await runStint(["show", session.id], { dataDir: folder.path });
     expect(shown.stdout).toMatch(/remedy /);
   },
-  90_000,
+  180_000,
 );
 
 test("an agent that is missing is refused at once, with where it was looked for", async () => {
@@ -175,7 +175,7 @@ test("an agent that floods is taken for what it says, in few events", async () =
   const { session, events } = await end(id);
   expect(session).toMatchObject({ status: "completed" });
   expect(events.length).toBeLessThan(100);
-}, 90_000);
+}, 180_000);
 
 test("an agent that asks to write outside is denied, and the log says why", async () => {
   const { id } = await client.sessions.create({ prompt: "Work.", agent: "leaves-its-workspace" });
@@ -184,4 +184,4 @@ test("an agent that asks to write outside is denied, and the log says why", asyn
   const answers = events.filter(({ type }) => type === "permission").map(({ data }) => data);
   expect(answers).toMatchObject([{ status: "denied", by: "policy", paths: ["/etc/passwd"] }]);
   expect(answers[0]?.["note"]).toContain("leads out of the workspace");
-}, 90_000);
+}, 180_000);

@@ -31,5 +31,5 @@ test.each(plans.map((plan) => [plan.name, plan] as const))(
     expect(facts["searchedTables"]).toBeGreaterThan(5);
     expect(facts["searchedFiles"]).toBeGreaterThan(5);
   },
-  90_000,
+  180_000,
 );
