@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Session } from "../client.ts";
 import { formatInstant } from "./duration.ts";
-import { describeWait, needsPerson, nextCommand } from "./session-text.ts";
+import { describeRemedy, describeWait, needsPerson, nextCommand } from "./session-text.ts";
 
 const NOW = Date.parse("2025-11-08T11:30:00");
 const AT = "2025-11-08T12:03:00";
@@ -34,4 +34,22 @@ it("names the day of an instant that is not near", () => {
   expect(formatInstant(AT, NOW)).toBe("12:03");
   expect(formatInstant(AT, NOW - 2 * 86_400_000)).toBe("Nov 08 12:03");
   expect(formatInstant("soon", NOW)).toBe("soon");
+});
+
+const ended = (code: string, status = "failed"): Session =>
+  ({ id: "7f3a1c", status, error: { code, message: "x" } }) as unknown as Session;
+
+describe("a session that has ended badly", () => {
+  it("says what can be done about it, with its own id", () => {
+    expect(describeRemedy(ended("agent_version"))).toMatch(/Install the version/);
+    expect(describeRemedy(ended("agent_error"))).toContain("`stint logs 7f3a1c`");
+    expect(describeRemedy(ended("deadline", "expired"))).toContain("limits.deadlineMs");
+  });
+
+  it("says nothing where nothing is known, or is over", () => {
+    expect(describeRemedy(ended("made_up"))).toBeNull();
+    expect(describeRemedy(ended("constructor"))).toBeNull();
+    expect(describeRemedy(ended("agent_crashed", "active"))).toBeNull();
+    expect(describeRemedy({ ...ended("x"), error: null })).toBeNull();
+  });
 });

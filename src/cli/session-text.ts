@@ -1,5 +1,6 @@
 /** How sessions are named and shown to people. */
 import type { Session } from "../client.ts";
+import { ERRORS, type ErrorCode } from "../core/error.ts";
 import { formatInstant } from "./duration.ts";
 import type { Style } from "./output.ts";
 
@@ -70,6 +71,13 @@ export function nextCommand(session: Session): string | null {
   if (session.waitingFor === "permission") return `stint approve ${session.id}`;
   if (session.reason === "budget_reached") return `stint resume ${session.id} ${raiseOf(session)}`;
   return session.resumeAt === null ? `stint resume ${session.id}` : null;
+}
+
+/** What to do about a session that has ended badly, in words; null where nothing is known to help. */
+export function describeRemedy({ id, status, error }: Session): string | null {
+  const hasEnded = status === "failed" || status === "expired";
+  if (!hasEnded || error === null || !Object.hasOwn(ERRORS, error.code)) return null;
+  return ERRORS[error.code as ErrorCode].remedy.replaceAll(/\bID\b/g, id);
 }
 
 /** Exit code that tells how a session stands: 0 completed, 1 failed, 4 expired, 5 waits for a person. */

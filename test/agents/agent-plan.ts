@@ -11,6 +11,8 @@ export interface AgentPlan {
   readonly model: string | null;
   /** What it is, where it is a program of somebody else's. */
   readonly definition: AcpAgentDefinition | null;
+  /** What its worker is set to beside what all are. */
+  readonly settings?: Readonly<Record<string, string>>;
   /** What is known of it that no scenario measures. */
   readonly notes: readonly string[];
   /** The prompt of a session that works through a script. */
@@ -21,12 +23,11 @@ const NOTES: Readonly<Record<string, readonly string[]>> = {
   claude: ["brings the proprietary `claude` program; newer versions need Node 22"],
   codex: [
     "its own sandbox is off inside a strict one",
-    "tells its client nothing of what a command prints in its first moments; its model sees all of it",
+    "tells its client nothing of what a command that goes on prints at first, neither while it runs " +
+      "nor in its last word on it; its model sees all of it. Its former shell tells all, but ends " +
+      "every command after 10 s",
   ],
-  gemini: [
-    "names its memory by the minute: a load waits for the next one",
-    "a second load of the same session has failed each time: it then goes on with a digest",
-  ],
+  gemini: ["names its memory by the minute: a load waits for the one after its session's first"],
   opencode: ["needs the install scripts of its package"],
 };
 

@@ -17,8 +17,8 @@ const TERMINAL_STATES = ["completed", "failed", "expired"];
 /** What a scene is set up with. */
 export interface SceneOptions {
   readonly plan: AgentPlan;
-  /** Folder that holds `agents`, as `stint agents install` fills it. */
-  readonly cache: string;
+  /** Folder that holds `agents`, as `stint agents install` fills it; null where none is needed. */
+  readonly cache: string | null;
   /** What the model says, given the folder outside of all workspaces. */
   readonly writeScript: (outside: string) => Script;
 }
@@ -56,7 +56,7 @@ export class Scene {
     const place = makeFolder("stint agents ");
     const outside = join(place.path, "outside");
     mkdirSync(outside);
-    symlinkSync(join(cache, "agents"), join(place.path, "agents"));
+    if (cache !== null) symlinkSync(join(cache, "agents"), join(place.path, "agents"));
     const script = writeScript(outside);
     const scene = new Scene(plan, place, outside, await ModelHost.start(script), script);
     try {
@@ -85,6 +85,7 @@ export class Scene {
   /** Starts `stint dev` on the data that there is. */
   async start(): Promise<void> {
     const env = {
+      ...this.plan.settings,
       ...this.model.environment(this.canary),
       STINT_SANDBOX: "strict",
       STINT_SANDBOX_WRITE_PATHS: this.outside,

@@ -33,7 +33,7 @@ const SCENARIOS: Readonly<Record<string, (options: ScenarioOptions) => Promise<F
 const NAMES = AGENT_PLANS.map(({ name }) => name);
 const USAGE = `npm run test:agents -- [--only ${NAMES.join(",")}] [--scenarios ${Object.keys(SCENARIOS).join(",")}]
                        [--results .stint/agents-results.json]
-STINT_TEST_AGENTS: folder in which agents are installed; STINT_TEST_AGENT_KILLS: kills of each agent, 3.`;
+STINT_TEST_AGENTS: folder in which agents are installed; STINT_TEST_AGENT_KILLS: kills of each agent, 10.`;
 
 const options = readOptions(USAGE, {
   only: NAMES.join(","),
@@ -41,7 +41,7 @@ const options = readOptions(USAGE, {
   results: ".stint/agents-results.json",
 });
 const cache = process.env["STINT_TEST_AGENTS"] ?? join(tmpdir(), "stint-test-agents");
-const kills = readNumber("kills", process.env["STINT_TEST_AGENT_KILLS"] ?? "3", 1);
+const kills = readNumber("kills", process.env["STINT_TEST_AGENT_KILLS"] ?? "10", 1);
 const wanted = choose(options.only, NAMES);
 const scenarios = choose(options.scenarios, Object.keys(SCENARIOS));
 

@@ -89,3 +89,32 @@ it.each(["database", "folder"])(
   },
   180_000,
 );
+
+it("what was asked on a host that is lost is decided without any, and acted upon once on another", async () => {
+  const { start } = await openHosts("database");
+  const server = start("server");
+  const client = await server.process.connect();
+  const first = start("worker");
+  await first.process.ready();
+  const { id } = await client.sessions.create({
+    prompt: "work",
+    model: "scripted",
+    permissions: ["ask execute"],
+    script: [{ bash: "echo ran >> counter; cat counter" }, { text: "done" }],
+  });
+  const asked = await poll(async () => (await client.sessions.permissions(id))[0] ?? null, 60_000);
+  await first.process.stop("SIGKILL");
+  await poll(() => Promise.resolve(findProcesses(`STINT_SESSION=${id}`).length === 0 || null));
+  await rm(first.dataDir, { recursive: true });
+  const allow = { decision: "allow" } as const;
+  await client.sessions.decidePermission(id, asked.id, allow);
+  await client.sessions.decidePermission(id, asked.id, allow);
+
+  start("worker");
+  await poll(async () => (await client.sessions.get(id)).status === "completed" || null, 60_000);
+  const { events } = await client.sessions.events(id, { limit: 1_000 });
+  const answers = events.filter(({ type }) => type === "permission");
+  expect(answers.map(({ data }) => data["status"])).toEqual(["requested", "allowed"]);
+  const shown = events.filter(({ type }) => type === "terminal").map(({ data }) => data["output"]);
+  expect(shown.join("")).toBe("ran\n");
+}, 180_000);

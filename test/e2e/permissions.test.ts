@@ -1,3 +1,5 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { afterEach, expect, test } from "vitest";
 import { makeDataFolder } from "../data-template.ts";
 import { stopPostgres } from "../postgres.ts";
@@ -11,8 +13,8 @@ afterEach(async () => {
   for (const folder of folders.splice(0)) await folder.dispose();
 });
 
-function start(dataDir: string): StintProcess {
-  const started = new StintProcess(["dev", "--json"], dataDir);
+function start(dataDir: string, env: Record<string, string> = {}): StintProcess {
+  const started = new StintProcess(["dev", "--json"], dataDir, env);
   processes.push(started);
   return started;
 }
@@ -73,4 +75,43 @@ test("what was asked before everything died is answered after it, and the agent 
   const again = await runStint(["approve", id], { dataDir });
   expect(again).toMatchObject({ code: 2 });
   expect(again.stderr).toMatch(/asks nothing now/);
+}, 180_000);
+
+test("leave that was given is used up by the call that dies with everything: the next is asked anew", async () => {
+  const folder = makeFolder("stint-leave-");
+  folders.push(folder);
+  const dataDir = await makeDataFolder(folder.path);
+  const outside = join(folder.path, "outside");
+  mkdirSync(outside);
+  const env = { STINT_SANDBOX_WRITE_PATHS: outside };
+  const bash = `echo ran >> ${outside}/counter; until [ -e ${outside}/gate ]; do sleep 0.05; done`;
+  const countRuns = (): number =>
+    existsSync(join(outside, "counter"))
+      ? readFileSync(join(outside, "counter"), "utf8").trimEnd().split("\n").length
+      : 0;
+  const first = start(dataDir, env);
+  const { sessions } = await first.connect();
+  const { id } = await sessions.create({
+    ...{ prompt: "work", model: "scripted", permissions: ["ask execute"] },
+    script: [{ bash }, { bash }, { text: "done" }],
+  });
+  const asked = await poll(async () => (await sessions.permissions(id))[0] ?? null);
+  await sessions.decidePermission(id, asked.id, { decision: "allow" });
+  await poll(() => Promise.resolve(countRuns() === 1 || null));
+  await first.stop("SIGKILL");
+
+  const after = await start(dataDir, env).connect();
+  const again = await poll(async () => {
+    const waiting = await after.sessions.permissions(id);
+    return waiting.find(({ status }) => status === "pending") ?? null;
+  });
+  expect(again.id).not.toBe(asked.id);
+  expect(countRuns()).toBe(1);
+  writeFileSync(join(outside, "gate"), "");
+  await after.sessions.decidePermission(id, again.id, { decision: "allow" });
+  await poll(async () => (await after.sessions.get(id)).status === "completed" || null);
+  expect(countRuns()).toBe(2);
+  const { events } = await after.sessions.events(id, { type: ["permission"] });
+  const answers = events.map(({ data }) => data["status"]);
+  expect(answers).toEqual(["requested", "allowed", "requested", "allowed"]);
 }, 180_000);

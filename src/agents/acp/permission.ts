@@ -1,15 +1,22 @@
 import { posix } from "node:path";
 import type { AttemptContext } from "../../core/attempt.ts";
+import type { NewEvent } from "../../core/event.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { PermissionDecision } from "../../core/permission.ts";
 import { asObject, readList, readObject, readText } from "../json-fields.ts";
+import { shortenInput } from "../shown-input.ts";
 import { identifyInput, type ToolCall } from "./tool-call.ts";
 import type { ToolCalls } from "./tool-calls.ts";
 
 /** What a permission is decided with. */
 export interface PermissionOptions {
-  readonly context: Pick<AttemptContext, "workspace" | "home" | "ask" | "signal" | "log">;
+  readonly context: Pick<
+    AttemptContext,
+    "workspace" | "home" | "ask" | "emit" | "clock" | "signal" | "log"
+  >;
   readonly calls: Pick<ToolCalls, "find" | "intend">;
+  /** Told before anybody is asked: what the agent said before it comes first. */
+  readonly onCall: (call: ToolCall) => Promise<void>;
   /** Told what a person said with a decision, for the agent: an answer has no place for it. */
   readonly onNote: (note: string) => void;
 }
@@ -17,6 +24,7 @@ export interface PermissionOptions {
 const CANCELLED: JsonObject = { outcome: { outcome: "cancelled" } };
 const ALLOWING = ["allow_once", "allow_always"];
 const DENYING = ["reject_once", "reject_always"];
+const PATHS_SHOWN_MAX = 50;
 /** Kinds of tools that change what they name. */
 const CHANGING = ["edit", "delete", "move"];
 
@@ -35,14 +43,15 @@ export async function answerPermission(
   const call = calls.find(asked);
   if (context.signal.aborted) return CANCELLED;
   if (call === null) return choose(choices, DENYING);
+  await options.onCall(call);
   if (leadsOutside(call, context)) {
     context.log.warn(
       { tool: call.tool, paths: call.paths },
       "An agent asked to leave its workspace",
     );
-    options.onNote(
-      `"${call.title}" was denied: it leads out of the workspace ${context.workspace}.`,
-    );
+    const why = `it leads out of the workspace ${context.workspace}.`;
+    options.onNote(`"${call.title}" was denied: ${why}`);
+    await context.emit(tellDenial(call, context, why));
     return choose(choices, DENYING);
   }
   const input = identifyInput(call, asked);
@@ -52,6 +61,17 @@ export async function answerPermission(
   if (decision.decision === "deny") return choose(choices, DENYING);
   await calls.intend(call.toolCallId);
   return choose(choices, ALLOWING);
+}
+
+/** The log says who denied it, and why: nobody was asked. */
+function tellDenial(
+  { tool, kind, title, paths, input }: ToolCall,
+  { clock, workspace: cwd }: PermissionOptions["context"],
+  note: string,
+): NewEvent {
+  const shown = { tool, kind, cwd, title, paths: paths.slice(0, PATHS_SHOWN_MAX) };
+  const answer = { permissionId: clock.newId(), status: "denied", by: "policy", note } as const;
+  return { type: "permission", data: { ...shown, input: shortenInput(input), ...answer } };
 }
 
 /** Null when the attempt is told to stop meanwhile. */

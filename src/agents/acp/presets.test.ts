@@ -29,6 +29,14 @@ describe("the agents that Stint knows", () => {
     expect(new Set(names).size).toBe(names.length);
   });
 
+  it("keep what they remember: no start of Gemini CLI tidies it away", () => {
+    const gemini = PRESETS.find(({ name }) => name === "gemini");
+    const settings = gemini?.files?.(setting)[".gemini/settings.json"] ?? "{}";
+    expect(JSON.parse(settings)).toMatchObject({
+      general: { sessionRetention: { enabled: false } },
+    });
+  });
+
   it("do not make a sandbox inside a strict one", () => {
     const codex = PRESETS.find(({ name }) => name === "codex");
     const writeConfig = (workspace: string): string =>

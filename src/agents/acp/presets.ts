@@ -152,7 +152,12 @@ function writeGeminiSettings({ model }: AgentSetting): string {
     security: { auth: { selectedType: "gemini-api-key" } },
     privacy: { usageStatisticsEnabled: false },
     usageStatisticsEnabled: false,
-    general: { disableAutoUpdate: true, disableUpdateNag: true, enableAutoUpdate: false },
+    general: {
+      ...{ disableAutoUpdate: true, disableUpdateNag: true, enableAutoUpdate: false },
+      // Each load leaves an empty chat beside the one that it reads. The next start would take it for
+      // a broken session, and delete all chats of the same id with it.
+      sessionRetention: { enabled: false },
+    },
     // Without a fixed name it asks a router for one, again and again.
     ...(model !== null && { model: { name: model } }),
   };

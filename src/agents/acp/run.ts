@@ -276,8 +276,12 @@ class AgentRun {
     const calls = this.#calls;
     if (calls === null) return { outcome: { outcome: "cancelled" } };
     this.#raw.add({ method: "session/request_permission", params });
-    const onNote = (note: string): void => void this.#notes.push(`[Stint] ${note}`);
-    return answerPermission(params, { context: this.#context, calls, onNote });
+    return answerPermission(params, {
+      context: this.#context,
+      calls,
+      onCall: ({ tool }) => this.#flushSpoken([tool]),
+      onNote: (note) => void this.#notes.push(`[Stint] ${note}`),
+    });
   }
 
   /** Lets the agent end its turn by itself, for a short while. */

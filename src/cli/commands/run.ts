@@ -10,7 +10,13 @@ import { formatDuration } from "../duration.ts";
 import { followSession, tellDetached } from "../follow-session.ts";
 import { addLimitOptions, readLimits, type LimitOptions } from "../limit-options.ts";
 import { readText } from "../read-text.ts";
-import { describeState, exitCodeOfSession, needsPerson, nextCommand } from "../session-text.ts";
+import {
+  describeRemedy,
+  describeState,
+  exitCodeOfSession,
+  needsPerson,
+  nextCommand,
+} from "../session-text.ts";
 import { toSafeLine, toSafeText } from "../terminal-safe.ts";
 import { chooseWorkspace, type WorkspaceOptions } from "../workspace-choice.ts";
 
@@ -178,7 +184,10 @@ function tellEnd({ output }: CommandContext, session: Session, message: string):
   output.result(`${output.style(style, text)}  ${reason}  ${output.style("dim", used)}`);
   if (session.error !== null) {
     output.result(toSafeText(`${session.error.code}: ${session.error.message}`));
-    output.line(output.hint(`next: stint logs ${session.id}`));
+    const remedy = describeRemedy(session);
+    if (remedy !== null) output.line(output.hint(`next: ${toSafeLine(remedy)}`));
+    const logs = `stint logs ${session.id}`;
+    if (remedy?.includes(logs) !== true) output.line(output.hint(`next: ${logs}`));
   }
   const next = nextCommand(session);
   if (next !== null) output.line(output.hint(`next: ${next}`));

@@ -3,7 +3,7 @@ import { addExamples, type CommandModule } from "../command.ts";
 import { describeSandbox } from "../../core/sandbox.ts";
 import { formatAge, formatDuration } from "../duration.ts";
 import type { Output } from "../output.ts";
-import { describeState, describeWait, nextCommand } from "../session-text.ts";
+import { describeRemedy, describeState, describeWait, nextCommand } from "../session-text.ts";
 import { systemClock } from "../system-clock.ts";
 import { toSafeLine, toSafeText } from "../terminal-safe.ts";
 
@@ -35,6 +35,7 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
   const ago = (instant: string): string => `${formatAge(instant, nowMs)} ago`;
   const { stats, error, workspace } = session;
   const next = nextCommand(session);
+  const remedy = describeRemedy(session);
   const rows: [string, string | null][] = [
     ["session", session.id],
     [
@@ -45,6 +46,7 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
     ["goes on", session.resumeAt === null ? null : `at ${session.resumeAt}`],
     ["next", next && output.hint(next)],
     ["error", error && toSafeLine(`${error.code}: ${error.message}`)],
+    ["remedy", remedy && output.hint(toSafeLine(remedy))],
     ["prompt", indent(toSafeText(session.prompt).trimEnd())],
     ["agent", toSafeLine([session.agent, session.model].filter(Boolean).join(" · "))],
     ["workspace", toSafeLine(describeWorkspace(workspace))],

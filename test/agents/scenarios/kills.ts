@@ -42,8 +42,14 @@ export async function runKills(options: ScenarioOptions): Promise<Findings> {
   const facts = { kills, orphans, executions, intents, worstMs };
   return {
     violations: notes.violations,
-    facts: { ...facts, paths: [...new Set(paths)].join(", ") },
+    facts: { ...facts, paths: countPaths(paths) },
   };
+}
+
+/** How often each way was taken, in the order in which they were first taken. */
+function countPaths(paths: readonly ResumePath[]): string {
+  const times = (path: ResumePath): number => paths.filter((taken) => taken === path).length;
+  return [...new Set(paths)].map((path) => `${path} ${times(path)}×`).join(", ");
 }
 
 /** One session and what dies in it. */

@@ -3,19 +3,22 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { Client } from "pg";
 import { runStint } from "../../e2e/stint-process.ts";
-import { type Findings, Notes, type ScenarioOptions } from "../scenario.ts";
-import { describe, Scene } from "../scene.ts";
+import { type Findings, Notes } from "../scenario.ts";
+import { describe, Scene, type SceneOptions } from "../scene.ts";
 
 const TASK = "Scene four: look for a key.";
 /** All that a command can see of its own kind: variables, processes, files of the agent. */
-const LOOK =
-  `{ printenv; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'; ` +
-  `find /home/agent /run /tmp /etc -type f -size -2000k -exec cat {} + ; } > seen.txt 2>&1; wc -c seen.txt`;
+export const LOOK_FOR_KEYS =
+  `({ printenv; cat /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr '\\0' '\\n'; ` +
+  `find /home/agent /run /tmp /etc -type f -size -2000k -exec cat {} + ; } > seen.txt 2>&1; wc -c seen.txt)`;
 
 /** The worker's key is nowhere but in the worker: not in the sandbox, the log, the stream, the data. */
-export async function runSecrets({ plan, cache }: ScenarioOptions): Promise<Findings> {
+export async function runSecrets({
+  plan,
+  cache,
+}: Pick<SceneOptions, "plan" | "cache">): Promise<Findings> {
   const notes = new Notes();
-  const script = [{ bash: `(${LOOK})` }, { bash: "printenv" }, { text: "All of it is done." }];
+  const script = [{ bash: LOOK_FOR_KEYS }, { bash: "printenv" }, { text: "All of it is done." }];
   const scene = await Scene.open({ plan, cache, writeScript: () => script });
   const { canary } = scene;
   try {

@@ -184,6 +184,23 @@ describe("an agent of the Agent Client Protocol", () => {
     expect(store.calls).toMatchObject([{ status: "finished", isError: false }]);
   });
 
+  it("tells what the agent said before it asks anybody, though it announces no call", async () => {
+    const { store, attempt, adapter } = openSession([
+      { say: "I need it because of this." },
+      { run: "true", unannounced: true, ask: true },
+      { say: "Done." },
+    ]);
+    const told: unknown[] = [];
+    const decide: MemoryAttemptOptions["decide"] = () => {
+      told.push(...store.dataOf("thinking").map(({ text, toolsUsed }) => [text, toolsUsed]));
+      const decision = { decision: "allow", by: "user", permissionId: "p", note: null } as const;
+      return Promise.resolve(decision);
+    };
+    await adapter.run(attempt({ decide }).context);
+    expect(told).toEqual([["I need it because of this.", ["execute"]]]);
+    expect(store.dataOf("thinking").map(({ text }) => text)).toHaveLength(2);
+  });
+
   it("denies what a person denies, and passes on what they said", async () => {
     const { attempt, adapter, store, read, readLog } = openSession([
       { write: { path: "a.txt", content: "x" }, ask: true },
@@ -212,12 +229,19 @@ describe("an agent of the Agent Client Protocol", () => {
   });
 
   it("denies a change outside the workspace without asking anybody", async () => {
-    const { attempt, adapter, readLog } = openSession([
+    const { attempt, adapter, store, readLog } = openSession([
       { write: { path: "/etc/passwd", content: "x" }, ask: true },
       { say: "So be it." },
     ]);
-    await adapter.run(attempt({ decide: askNobody }).context);
+    const { context } = attempt({ decide: askNobody });
+    await adapter.run(context);
     expect(readLog()).toContainEqual({ permission: { outcome: "selected", optionId: "no" } });
+    expect(store.dataOf("permission")).toMatchObject([
+      {
+        ...{ status: "denied", by: "policy", paths: ["/etc/passwd"] },
+        note: `it leads out of the workspace ${context.workspace}.`,
+      },
+    ]);
   });
 
   it("answers files inside the workspace, and refuses other paths and unknown requests", async () => {
@@ -338,6 +362,25 @@ describe("an agent of the Agent Client Protocol", () => {
     expect(readLog().filter(({ heard }) => heard === "session/new")).toHaveLength(1);
     const texts = store.dataOf("thinking").map(({ text }) => text);
     expect(texts).toEqual(["I begin.", "Finished."]);
+  });
+
+  it("goes on by its own memory each time, however often it is killed", async () => {
+    const blocked = [1, 2, 3].map((n) => ({ run: `echo ${n} >> counter; echo ${n}; sleep 61` }));
+    const { store, attempt, adapter, read, readLog } = openSession([...blocked, { say: "Done." }]);
+    for (const n of [1, 2, 3]) {
+      const dying = attempt();
+      void adapter.run(dying.context);
+      await store.until(() => store.dataOf("terminal").some((data) => data["output"] === `${n}\n`));
+      dying.kill();
+      await store.until(() => dying.running.size === 0);
+      store.epoch++;
+    }
+    expect(await adapter.run(attempt().context)).toMatchObject({ outcome: "end_turn" });
+    const heard = readLog().map(({ heard: method }) => method);
+    expect(heard.filter((method) => method === "session/new")).toHaveLength(1);
+    expect(heard.filter((method) => method === "session/load")).toHaveLength(3);
+    expect(read("counter")).toBe("1\n2\n3\n");
+    expect(store.calls.map(({ status }) => status)).toEqual(Array(3).fill("interrupted"));
   });
 
   it.each([

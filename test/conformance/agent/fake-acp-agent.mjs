@@ -85,10 +85,20 @@ async function callTool(act, index) {
   update({ sessionUpdate: "tool_call_update", toolCallId, status: "completed", rawOutput });
 }
 
+async function askModel(text) {
+  const { ANTHROPIC_BASE_URL: url, ANTHROPIC_API_KEY: key } = process.env;
+  const body = { model: "scripted", max_tokens: 9, messages: [{ role: "user", content: text }] };
+  const headers = { "x-api-key": key, "content-type": "application/json" };
+  const init = { method: "POST", headers, body: JSON.stringify(body) };
+  const answer = await fetch(`${url}/v1/messages`, init);
+  note({ model: answer.status, says: await answer.text() });
+}
+
 async function perform(act, index) {
   if (act.say !== undefined) say("agent_message_chunk", act.say);
   else if (act.think !== undefined) say("agent_thought_chunk", act.think);
   else if (act.run !== undefined || act.write !== undefined) await callTool(act, index);
+  else if (act.askModel !== undefined) await askModel(act.askModel);
   else if (act.request !== undefined)
     note({ answer: await ask(act.request.method, act.request.params) });
   else if (act.print !== undefined) for (let n = act.times ?? 1; n > 0; n--) print(act.print);
