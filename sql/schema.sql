@@ -554,8 +554,10 @@ begin
 
   part := p_part -> 'closeCall';
   if part is not null then
+    -- A state that was stored while it ran holds a part of it alone: the next one holds the rest.
     update stint.tool_calls set status = part ->> 'status', result = part -> 'result',
-      is_error = (part ->> 'isError')::boolean, exit_code = (part ->> 'exitCode')::integer,
+      snapshot_id = null, is_error = (part ->> 'isError')::boolean, exit_code = (part ->>
+    'exitCode')::integer,
       closed_at = now()
     where id = (part ->> 'callId')::uuid and session_id = p_session and status = 'open';
     if not found then
@@ -577,6 +579,9 @@ begin
     update stint.tool_calls set snapshot_id = part ->> 'id'
     where session_id = p_session
       and id in (select value::uuid from jsonb_array_elements_text(part -> 'calls'));
+    update stint.tool_calls set snapshot_id = part ->> 'id'
+    where session_id = p_session and status = 'open'
+      and id in (select value::uuid from jsonb_array_elements_text(part -> 'underWay'));
     -- Calls that had ended, but whose effect went with the files: their result says so from now on.
     update stint.tool_calls c set snapshot_id = part ->> 'id', result = u.value -> 'result'
     from jsonb_array_elements(part -> 'undone') u
@@ -1522,7 +1527,14 @@ begin
       and pg_postmaster_start_time() + w.lease_duration_ms * interval '1 millisecond' <= now()))
     limit 1000 for update of s skip locked
   loop
-    session := stint.force_transition(lost.id, 'paused', 'worker_lost', 'the worker lost its lease', 0);
+    begin
+      session := stint.force_transition(lost.id, 'paused', 'worker_lost', 'the worker lost its lease', 0);
+    exception when others then
+      -- One session that cannot be paused must not keep all others from being taken over. It is
+      -- found again by the next sweep.
+      raise warning 'session % lost its worker and cannot be paused: %', lost.id, sqlerrm;
+      continue;
+    end;
     return next row(session.id, 'active'::text, session.status, session.reason, session.epoch,
       session.last_seq);
   end loop;

@@ -156,8 +156,9 @@ begin
 
   part := p_part -> 'closeCall';
   if part is not null then
+    -- A state that was stored while it ran holds a part of it alone: the next one holds the rest.
     update stint.tool_calls set status = part ->> 'status', result = part -> 'result',
-      is_error = (part ->> 'isError')::boolean, exit_code = (part ->> 'exitCode')::integer,
+      snapshot_id = null, is_error = (part ->> 'isError')::boolean, exit_code = (part ->> 'exitCode')::integer,
       closed_at = now()
     where id = (part ->> 'callId')::uuid and session_id = p_session and status = 'open';
     if not found then
@@ -179,6 +180,9 @@ begin
     update stint.tool_calls set snapshot_id = part ->> 'id'
     where session_id = p_session
       and id in (select value::uuid from jsonb_array_elements_text(part -> 'calls'));
+    update stint.tool_calls set snapshot_id = part ->> 'id'
+    where session_id = p_session and status = 'open'
+      and id in (select value::uuid from jsonb_array_elements_text(part -> 'underWay'));
     -- Calls that had ended, but whose effect went with the files: their result says so from now on.
     update stint.tool_calls c set snapshot_id = part ->> 'id', result = u.value -> 'result'
     from jsonb_array_elements(part -> 'undone') u

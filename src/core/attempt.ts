@@ -83,6 +83,8 @@ export interface CallIntent {
   readonly input: JsonObject;
   /** False when the call only looks: it may be repeated, and no snapshot follows it. @default true */
   readonly hasEffect?: boolean;
+  /** The agent announced it without asking: it may have begun before this. @default false */
+  readonly mayHaveBegun?: boolean;
   /** The decision that it acts upon, allowed or denied: it counts no more from then on. */
   readonly permissionId?: string;
   /** The call's own time limit; while it runs within it, the session is not idle. */
@@ -202,8 +204,11 @@ export interface CallFact {
   readonly exitCode: number | null;
   /** Output of its command as far as it is in the log; its end may be missing. */
   readonly output: string;
-  /** What it did to the workspace: still there, or undone by going back to the state before. */
-  readonly effects: "kept" | "undone";
+  /**
+   * What it did to the workspace: still there, undone by going back to the state before, or `partial`:
+   * there as far as a state holds it that was stored while it ran.
+   */
+  readonly effects: "kept" | "undone" | "partial";
 }
 
 /** What was done to the workspace before a resumed attempt, for the agent to be told. */
@@ -211,7 +216,8 @@ export interface RecoveryFacts {
   /** The calls that were left open and may have had an effect; the agent closes them. */
   readonly calls: ReadonlyMap<CallId, CallFact>;
   /**
-   * `restored`: it is as it was before the calls that were cut off, whatever they had done to it.
+   * `restored`: it is as it was before the calls that were cut off, whatever they had done to it, but
+   * for those whose effects are `partial`.
    * `kept`: it is as they left it.
    */
   readonly workspace: "restored" | "kept";

@@ -55,6 +55,8 @@ export interface CommittedSnapshot {
   readonly id: SnapshotId;
   /** The calls whose effects it holds, as far as no earlier one does. */
   readonly calls: readonly CallId[];
+  /** The calls that ran while it was taken: as long as they are open it holds a part of what they do. */
+  readonly underWay?: readonly CallId[];
   /** The place off the host that holds it whole; null pins the session to its host. @default null */
   readonly store?: string | null;
   /** Calls that had ended but whose effects it does not hold, with what the model is told now. */

@@ -91,7 +91,7 @@ export class WorkerAttemptContext implements AttemptContext {
     this.resumeFrom = options.resumeFrom;
     this.recovery = options.recovery;
     this.#snapshots = new SnapshotTrail({
-      store: (calls) => options.changes.store(calls),
+      store: (calls) => options.changes.store(calls, [...this.#openCalls]),
     });
     this.#desk = new PermissionDesk({
       ...{ hold, store: options.store, settings: options.permissions, clock: options.clock },
@@ -135,15 +135,19 @@ export class WorkerAttemptContext implements AttemptContext {
   }
 
   async openCall(intent: CallIntent): Promise<CallId> {
+    const { permissionId, mayHaveBegun = false, ...openCall } = intent;
+    const hasRun = mayHaveBegun && intent.hasEffect !== false && this.#snapshots.isStoring;
     // Nothing acts before what came before it is stored, or once the agent was told to stop.
     if (intent.hasEffect !== false) await this.#snapshots.settle();
     this.signal.throwIfAborted();
     const callId = this.clock.newId();
     const { lifecycle, hold } = this.#options;
-    const { permissionId, ...openCall } = intent;
+    const { snapshot } = hold;
     await lifecycle.commitOfAgent(hold, {
       openCall: { ...openCall, callId },
       ...(permissionId !== undefined && { usePermission: permissionId }),
+      // The state that was being stored when the agent told of it may hold a part of what it did.
+      ...(hasRun && snapshot && { snapshot: { ...snapshot, calls: [], underWay: [callId] } }),
     });
     if (intent.hasEffect === false) this.#readOnlyCalls.add(callId);
     else this.#openCalls.add(callId);

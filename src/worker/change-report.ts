@@ -50,12 +50,15 @@ export class ChangeReport {
     for (const path of listTold(events)) this.#told.add(path);
   }
 
-  /** Stores the present state and writes it down with what has changed. */
-  async store(calls: readonly CallId[]): Promise<void> {
+  /**
+   * Stores the present state and writes it down with what has changed. `underWay`: the calls that run
+   * meanwhile.
+   */
+  async store(calls: readonly CallId[], underWay: readonly CallId[] = []): Promise<void> {
     const told = this.#told;
     this.#told = new Set();
     const id = await this.#options.takeSnapshot();
-    await this.commit({ id, calls }, told);
+    await this.commit({ id, calls, underWay }, told);
   }
 
   /** The same for a state that is stored already. */
@@ -76,7 +79,7 @@ export class ChangeReport {
 
   /** Null where it could not be told: then the next state tells of it. */
   async #describe(
-    { id, calls }: TakenSnapshot,
+    { id, calls, underWay = [] }: TakenSnapshot,
     told: ReadonlySet<string>,
   ): Promise<readonly NewEvent[] | null> {
     const from = this.#last;
@@ -85,7 +88,7 @@ export class ChangeReport {
       const { files, filesOmitted = 0 } = await this.#options.readChanges(from, id);
       const { filesMax, diffBytesMax } = this.#options.bounds ?? BOUNDS;
       const bounds = { filesMax: Math.max(1, Math.min(filesMax, this.#filesLeft)), diffBytesMax };
-      const [callId = null] = calls.length === 1 ? calls : [];
+      const [callId = null] = calls.length === 1 && underWay.length === 0 ? calls : [];
       const isTold = (path: string): boolean => told.has(path) || this.#told.delete(path);
       return describeChanges(files, { isTold, filesOmitted, callId, bounds });
     } catch (thrown) {

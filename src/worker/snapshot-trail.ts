@@ -27,6 +27,11 @@ export class SnapshotTrail {
     return this.#failure;
   }
 
+  /** Whether a state is being stored now. */
+  get isStoring(): boolean {
+    return this.#storing !== null;
+  }
+
   /** A call has ended: its effect is to be stored. Never throws; `settle` tells of a failure. */
   add(callId: CallId): void {
     this.#waiting.push(callId);

@@ -81,7 +81,21 @@ test("a recovery after a recovery keeps what the one before has stored", async (
   const calls = [call("a", "finished", "last"), call("b", "open", "last")];
   const { facts, done } = await recover(calls, { found: { b: "finished" } });
   expect(facts?.calls.get("b")).toMatchObject({ status: "finished", effects: "kept" });
+  expect(done).toEqual(["commit now [b]"]);
+});
+
+test("of a call that ran while a state was stored, no more is promised than that it may be there", async () => {
+  const calls = [call("a", "finished", "last"), call("b", "open", "last")];
+  const { facts, done } = await recover(calls);
+  expect(facts?.calls.get("b")).toMatchObject({ status: "interrupted", effects: "partial" });
   expect(done).toEqual(["restore last"]);
+});
+
+test("a call that ended after a state was stored while it ran keeps all of its effect", async () => {
+  const calls = [call("a", "open", null), call("b", "open", "last")];
+  const { facts, done } = await recover(calls, { found: { a: "finished", b: "finished" } });
+  expect(facts?.calls.get("b")).toMatchObject({ status: "finished", effects: "kept" });
+  expect(done).toEqual(["commit now [a b]"]);
 });
 
 test("a call of which nothing is known is undone like one that was cut off", async () => {

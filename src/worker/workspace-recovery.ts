@@ -45,7 +45,10 @@ export async function recoverWorkspace(
   const hasEnded = ({ callId, status }: LedgerCall): boolean =>
     (found.get(callId)?.status ?? status) === "finished" || status !== "open";
   const isCutOff = !effects.every(hasEnded);
-  const unstored = effects.filter((call) => hasEnded(call) && call.snapshotId === null);
+  // A state that was stored while a call ran is not the one that it left.
+  const unstored = effects.filter(
+    (call) => hasEnded(call) && (call.snapshotId === null || call.status === "open"),
+  );
   const mayRestore = session.recovery === "restore" && session.workspace.mode === "copy";
   const { isMoved = false, isRestarted = false } = workspace;
   if (mayRestore && (isMoved || isRestarted || isCutOff || unstored.length === 0)) {
@@ -89,8 +92,8 @@ function tellFacts(
   for (const { callId, snapshotId } of effects) {
     const fact = found.get(callId);
     if (fact === undefined) continue;
-    const isUndone = workspace === "restored" && snapshotId === null;
-    calls.set(callId, { ...fact, effects: isUndone ? "undone" : "kept" });
+    const left = snapshotId === null ? "undone" : "partial";
+    calls.set(callId, { ...fact, effects: workspace === "restored" ? left : "kept" });
   }
   return { workspace, calls };
 }

@@ -642,7 +642,8 @@ export class OracleDatabase {
       row.snapshotStore = part.snapshot.store ?? null;
       this.#moveHere(row);
       for (const call of stored.calls) {
-        if (part.snapshot.calls.includes(call.callId)) call.snapshotId = part.snapshot.id;
+        const runs = call.status === "open" && part.snapshot.underWay?.includes(call.callId);
+        if (runs || part.snapshot.calls.includes(call.callId)) call.snapshotId = part.snapshot.id;
         const undone = part.snapshot.undone?.find(({ callId }) => callId === call.callId);
         if (undone === undefined || call.status === "open") continue;
         call.snapshotId = part.snapshot.id;
@@ -716,7 +717,7 @@ export class OracleDatabase {
       const { callId, status, result, isError } = closeCall;
       const open = stored.calls.find((call) => call.callId === callId && call.status === "open");
       if (!open) throw new StintError("call_not_open", callId);
-      Object.assign(open, { status, result, isError });
+      Object.assign(open, { status, result, isError, snapshotId: null });
       this.#noteProgress(stored, epoch);
     }
   }

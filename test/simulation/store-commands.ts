@@ -216,6 +216,7 @@ const PARTS: Readonly<Record<string, (choice: number) => Parts>> = {
   snapshot: (choice) => (known) => ({
     snapshot: {
       ...{ id: `snapshot-${choice % 3}`, calls: known.calls.slice(-2) },
+      ...(choice % 2 === 1 && { underWay: known.calls }),
       store: [null, "database", "folder:1"][choice % 3] as string | null,
       undone: known.calls.slice(0, choice % 2).map((callId) => ({ callId, result: "undone" })),
     },

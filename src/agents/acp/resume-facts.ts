@@ -33,9 +33,7 @@ export function writeResumePrompt(context: Source, facts: ResumeFacts): string {
     "[Stint] This session was interrupted; it goes on now. What is certain:",
     ...lost.slice(0, LOST_CALLS_SHOWN_MAX).map((call) => describeLostCall(call, context)),
     ...(lost.length === 0 ? ["- No tool call was under way."] : []),
-    ...(recovery?.workspace === "restored"
-      ? ["- The files of the workspace are as they were before that."]
-      : []),
+    ...describeFiles(recovery),
     ...(undone.length > 0
       ? [`- The effects of ${undone.length} calls that had ended are gone with their host.`]
       : []),
@@ -46,6 +44,17 @@ export function writeResumePrompt(context: Source, facts: ResumeFacts): string {
     "Look at the present state before you repeat anything. Then go on, and finish the task.",
   ];
   return parts.filter((part) => part !== "").join("\n\n");
+}
+
+function describeFiles(recovery: Source["recovery"]): readonly string[] {
+  if (recovery?.workspace !== "restored") return [];
+  const isPartial = [...recovery.calls.values()].some(({ effects }) => effects === "partial");
+  return [
+    isPartial
+      ? "- The files of the workspace are as they were when they were last stored. That was while a call " +
+        "ran: they may hold a part of what it did."
+      : "- The files of the workspace are as they were before that.",
+  ];
 }
 
 /** The prompt for further messages to an agent that has lost its memory. */

@@ -226,6 +226,7 @@ export class ToolCalls {
       tool: call.tool,
       input: describeInput(call),
       hasEffect: !["read", "search", "think"].includes(call.kind),
+      mayHaveBegun: !entry.isWaiting,
       timeoutMs: context.limits.commandTimeoutMs,
     });
     if (call.kind === "execute") entry.output = this.#openOutput(entry.callId, call);

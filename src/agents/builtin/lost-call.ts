@@ -13,6 +13,10 @@ const NOT_BEGUN_TEXT =
 const UNDONE =
   "The workspace was restored to its state before this call; effects outside the workspace may remain.";
 
+const PARTIAL =
+  "The workspace was restored to a state that was stored while it ran, and may hold a part of what it " +
+  "did; effects outside the workspace may remain.";
+
 /**
  * What the model is told of a call that an earlier attempt left open: facts, and no advice but to
  * look. Null: nothing is known of it.
@@ -29,7 +33,11 @@ function explainEnding({ status, hasBegun, exitCode, effects }: CallFact): strin
   const isUndone = effects === "undone";
   const code = exitCode === null ? "" : ` with exit code ${exitCode}`;
   if (status === "finished") {
-    const place = isUndone ? UNDONE : "What it did to the workspace is in place.";
+    const place = {
+      undone: UNDONE,
+      partial: PARTIAL,
+      kept: "What it did to the workspace is in place.",
+    }[effects];
     return `This call finished${code}, but ${LOST}. ${place}`;
   }
   if (status === "unknown") {

@@ -182,7 +182,7 @@ export class MemoryStore {
     const call = this.calls[place];
     if (call === undefined || call.status !== "open") throw new Error("call is not open");
     const { status, result, isError } = outcome;
-    this.calls[place] = { ...call, status, result: store(result), isError };
+    this.calls[place] = { ...call, status, result: store(result), isError, snapshotId: null };
     this.events.push(...encoded);
     this.note({ kind: "closeCall", callId });
   }
