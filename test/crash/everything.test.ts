@@ -8,7 +8,7 @@ import type { JsonObject } from "../../src/core/json.ts";
 import { makeDataFolder } from "../data-template.ts";
 import { makeFolder, poll, StintProcess } from "../e2e/stint-process.ts";
 
-/** Kills of everything at once. The release lane sets more. */
+/** Kills of everything at once. `npm run crash:long` sets 50. */
 const ROUNDS = Number(process.env["STINT_TEST_KILLS"] ?? 5);
 /** A round takes two, one of them cut off; on a busy machine more. */
 const STEPS = ROUNDS * 5;

@@ -16,7 +16,7 @@ import { makeDataFolder } from "../data-template.ts";
 import { makeFolder, poll, runStint, StintProcess } from "../e2e/stint-process.ts";
 import { LogReader } from "./log-reader.ts";
 
-/** Sessions under way while everything is replaced. The release lane sets 200. */
+/** Sessions under way while everything is replaced. `npm run crash:long` sets 200. */
 const SESSIONS = Number(process.env["STINT_TEST_ROLLING_SESSIONS"] ?? 16);
 const WORKERS = 4;
 /** Room for all sessions also while one worker is away. */

@@ -3,7 +3,7 @@ import { makeDataFolder } from "../data-template.ts";
 import { findProcesses, makeFolder, poll, StintProcess } from "../e2e/stint-process.ts";
 import { describeTakeovers, runTakeovers, TAKEOVER_MS_MAX } from "./takeovers.ts";
 
-/** Kills of a worker in the middle of a command. The release lane sets more. */
+/** Kills of a worker in the middle of a command. `npm run crash:release` does thousands. */
 const KILLS = Number(process.env["STINT_TEST_TAKEOVERS"] ?? 60);
 
 /** A short lease, so that a frozen worker is given up soon. */

@@ -15,7 +15,7 @@ import { defineFault, promise } from "./system-fault.ts";
 import { Pace } from "./pace.ts";
 import { WorkingSession } from "./working-session.ts";
 
-/** Cuts of the power, each at a random moment. The release lane sets more. */
+/** Cuts of the power, each at a random moment. `npm run crash:long` sets 20. */
 const CUTS = Number(process.env["STINT_TEST_POWER_CUTS"] ?? 3);
 const STEPS_A_CUT = 6;
 const STEP_MS = 120;
