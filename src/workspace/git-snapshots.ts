@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { lstat, mkdir, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { lstat, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { StintError } from "../core/error.ts";
 import type { SnapshotId } from "../core/workspace.ts";
 import { readAgentRepository, restoreAgentRepository } from "./agent-repository.ts";
@@ -78,11 +78,15 @@ export async function initShadow(
   await runGit({ args, cwd: place.path, gitDir: shadow, workTree: place.path, input });
 }
 
-/** Removes locks that a killed git left; only while nobody works on the workspace. */
+/**
+ * Removes every lock that a killed git left, whichever index or reference it was for; only while
+ * nobody works on the workspace.
+ */
 export async function unlockShadow(place: SnapshotPlace): Promise<void> {
   const shadow = join(place.store, STORED.shadow);
-  for (const lock of ["index.lock", "HEAD.lock", `${REF}.lock`, "packed-refs.lock"]) {
-    await rm(join(shadow, lock), { force: true });
+  for (const folder of [shadow, dirname(join(shadow, REF))]) {
+    const locks = (await readdir(folder)).filter((name) => name.endsWith(".lock"));
+    for (const lock of locks) await rm(join(folder, lock), { recursive: true, force: true });
   }
 }
 
