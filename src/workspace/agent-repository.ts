@@ -1,4 +1,5 @@
 import { StintError } from "../core/error.ts";
+import { openWay, type KeptPlace } from "./kept.ts";
 import { readTreeEntry, unlinkTreeEntry, writeTreeEntry } from "./tree-entry.ts";
 import { visitTree } from "./visit.ts";
 
@@ -30,15 +31,26 @@ export async function readAgentRepository(root: string): Promise<Buffer | null> 
   return Buffer.from(JSON.stringify(state));
 }
 
-/** Puts HEAD, refs and index back as they were; refs that were not there are removed. */
-export async function restoreAgentRepository(root: string, stored: Buffer): Promise<void> {
+/**
+ * Puts HEAD, refs and index back as they were; refs that were not there are removed. What stands in
+ * the way and is none of them is kept.
+ */
+export async function restoreAgentRepository(
+  root: string,
+  stored: Buffer,
+  kept: KeptPlace,
+): Promise<void> {
   const { files } = JSON.parse(stored.toString("utf8")) as RepositoryState;
   const extra = (await listStateFiles(root)).filter((path) => files[path] === undefined);
   for (const path of extra) await unlinkTreeEntry(root, path);
+  const read = new Set<string>();
+  const makeWay = openWay(root, kept, (path) => read.has(path));
   for (const [path, content] of Object.entries(files)) {
     const bytes = Buffer.from(content, "base64");
     const now = await readTreeEntry(root, path, FILE_BYTES_MAX).catch(() => null); // then written
-    if (now !== null && Buffer.compare(now.bytes, bytes) === 0) continue;
+    if (now !== null && now.kind !== "link") read.add(path);
+    if (now !== null && now.kind !== "link" && Buffer.compare(now.bytes, bytes) === 0) continue;
+    await makeWay(path);
     await writeTreeEntry(root, path, { kind: "file", bytes });
   }
 }

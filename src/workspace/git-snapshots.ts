@@ -10,6 +10,7 @@ import { holdsGitlinks, readIndexMark } from "./git-index.ts";
 import { encodeEntry, encodeObject, readRef, writeObjects, writeRef } from "./git-objects.ts";
 import type { GitObject } from "./git-objects.ts";
 import { HOME_ENTRY, writeHomeTree } from "./home-tree.ts";
+import { openKeptPlace } from "./kept.ts";
 import { encodePath } from "./path-bytes.ts";
 import type { SnapshotEntry, SnapshotPlace, Snapshots } from "./snapshot.ts";
 import { STORED, exists } from "./storage.ts";
@@ -267,7 +268,7 @@ export async function checkOutSnapshot(place: SnapshotPlace, id: SnapshotId): Pr
   const inside = { cwd: folder, gitDir, workTree: folder, indexFile };
   await runGit({ ...inside, args: ["read-tree", `${id}:git`] });
   await runGit({ ...inside, args: ["checkout-index", "--all", "--force"] });
-  await restoreAgentRepository(path, repository);
+  await restoreAgentRepository(path, repository, openKeptPlace(place.store));
 }
 
 /** Whether every object of a state is here: a part that is missing must not show later. */
