@@ -100,10 +100,10 @@ test("a git that is killed in the middle of storing a repository inside leaves n
 });
 
 /** Resolves as soon as something is being made. */
-async function waitForEntry(folder: string, isIt = (_: string): boolean => true): Promise<void> {
+async function waitForEntry(folder: string, isIt?: (name: string) => boolean): Promise<void> {
   for (;;) {
     const names = await readdir(folder).catch(() => []); // not made yet
-    if (names.some(isIt)) return;
+    if (names.some((name) => isIt?.(name) ?? true)) return;
     await new Promise((resolve) => setImmediate(resolve));
   }
 }
