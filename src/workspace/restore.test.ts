@@ -1,7 +1,7 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { execFileSync } from "node:child_process";
 import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from "node:fs/promises";
-import { writeFile } from "node:fs/promises";
+import { truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
@@ -15,7 +15,11 @@ import type { Workspace } from "./storage.ts";
 import { holdsEntry } from "./tree-entry.ts";
 
 /** Counts down at each change to a file system; at zero and from then on nothing is changed. */
-const crash = vi.hoisted(() => ({ changesLeft: Number.POSITIVE_INFINITY }));
+const crash = vi.hoisted(() => ({
+  changesLeft: Number.POSITIVE_INFINITY,
+  /** The name of a file that no descriptor is left for. */
+  unopened: "",
+}));
 vi.mock("node:fs/promises", async (importActual) => {
   const actual = await importActual<Record<string, (...given: unknown[]) => Promise<unknown>>>();
   const changing = ["rename", "unlink", "rmdir", "mkdir", "symlink", "rm"].map((name) => [
@@ -25,7 +29,11 @@ vi.mock("node:fs/promises", async (importActual) => {
       return actual[name]?.(...given);
     },
   ]);
-  return { ...actual, ...Object.fromEntries(changing) };
+  const open = (...given: unknown[]): Promise<unknown> =>
+    crash.unopened !== "" && String(given[0]).endsWith(`/${crash.unopened}`)
+      ? Promise.reject(Object.assign(new Error("EMFILE"), { code: "EMFILE" }))
+      : (actual["open"]?.(...given) ?? Promise.reject(new Error("no open")));
+  return { ...actual, ...Object.fromEntries(changing), open };
 });
 
 vi.setConfig({ testTimeout: 120_000 });
@@ -39,6 +47,7 @@ beforeEach(async (context) => {
 });
 afterEach(async () => {
   crash.changesLeft = Number.POSITIVE_INFINITY;
+  crash.unopened = "";
   await rm(base, { recursive: true, force: true });
 });
 
@@ -109,6 +118,75 @@ it("a branch comes back where a branch below its name was", async () => {
   expect(git(path, "branch", "--list", "topic*").trim()).toBe("topic");
   await restoreSnapshot(workspace, undo);
   expect(git(path, "branch", "--list", "topic*").trim()).toBe("topic/deep");
+});
+
+it("locks of the agent's git do not outlive what held them", async () => {
+  const workspace = await prepare();
+  const { path, store } = workspace;
+  git(path, "init", "-q");
+  git(path, "commit", "-q", "--allow-empty", "-m", "first");
+  const id = await createSnapshot(workspace);
+  const locks = ["index", "HEAD", "packed-refs", "config", "refs/heads/master"];
+  for (const name of locks) await put(path, `.git/${name}.lock`, "cut off");
+  await put(path, "x", "x");
+  await restoreSnapshot(workspace, id);
+  await put(path, "y", "y");
+  git(path, "add", "-A");
+  git(path, "commit", "-qm", "second");
+  expect(await get(join(store, "kept/00000001"), ".git/index.lock")).toBe("cut off");
+});
+
+it("a merge and a rebase that were under way are so again, and others are not", async () => {
+  const workspace = await prepare();
+  const { path } = workspace;
+  git(path, "init", "-q", "-b", "main");
+  await put(path, "f", "base\n");
+  git(path, "add", "-A");
+  git(path, "commit", "-qm", "base");
+  git(path, "checkout", "-qb", "other");
+  await put(path, "f", "other\n");
+  git(path, "commit", "-qam", "other");
+  git(path, "checkout", "-q", "main");
+  await put(path, "f", "main\n");
+  git(path, "commit", "-qam", "main");
+  const clean = await createSnapshot(workspace);
+  expect(() => git(path, "merge", "other")).toThrow();
+  const merging = await createSnapshot(workspace);
+  git(path, "merge", "--abort");
+  expect(() => git(path, "rebase", "other")).toThrow();
+  const rebasing = await createSnapshot(workspace);
+  await restoreSnapshot(workspace, merging);
+  expect(git(path, "status")).toContain("You have unmerged paths");
+  expect(git(path, "status")).not.toContain("rebas");
+  await restoreSnapshot(workspace, rebasing);
+  expect(git(path, "status")).toContain("You are currently rebasing");
+  expect(git(path, "status")).not.toContain("All conflicts fixed but you are still merging");
+  await restoreSnapshot(workspace, clean);
+  expect(git(path, "status")).toContain("nothing to commit, working tree clean");
+  expect(git(path, "status")).not.toMatch(/rebas|merg/);
+});
+
+it("an index that could not be read is left as it is, not removed", async () => {
+  const workspace = await prepare();
+  const { path } = workspace;
+  git(path, "init", "-q");
+  git(path, "commit", "-q", "--allow-empty", "-m", "first");
+  const index = join(path, ".git/index");
+  await writeFile(index, "");
+  await truncate(index, 67_108_865);
+  const id = await createSnapshot(workspace);
+  await put(path, "x", "x");
+  await restoreSnapshot(workspace, id);
+  expect((await lstat(index)).size).toBe(67_108_865);
+});
+
+it("a repository that cannot be read for another reason than its files is no snapshot", async () => {
+  const workspace = await prepare();
+  const { path } = workspace;
+  git(path, "init", "-q");
+  git(path, "commit", "-q", "--allow-empty", "-m", "first");
+  crash.unopened = "HEAD";
+  await expect(createSnapshot(workspace)).rejects.toThrow("EMFILE");
 });
 
 it("what restores have kept is bounded: the oldest goes first", async () => {
