@@ -89,7 +89,6 @@ test("a git that is killed in the middle of storing a repository inside leaves n
   execFileSync("git", ["init", "-q", inner]);
   await writeFile(join(inner, "large"), randomBytes(67_108_864));
   const shadow = join(workspace.store, STORED.shadow);
-  const isLock = (name: string): boolean => /^index-[0-9a-f]{16}\.lock$/.test(name);
   const controller = new AbortController();
   const storing = runAbandonable(controller.signal, () => createSnapshot(workspace));
   void waitForEntry(shadow, isLock).then(() => controller.abort(new Error("told to stop")));
@@ -98,6 +97,11 @@ test("a git that is killed in the middle of storing a repository inside leaves n
   const again = await prepareWorkspace(options);
   expect(await listSnapshotFiles(again, await createSnapshot(again))).toEqual(["inner/large"]);
 });
+
+/** The lock of the index of a repository inside. */
+function isLock(name: string): boolean {
+  return /^index-[0-9a-f]{16}\.lock$/.test(name);
+}
 
 /** Resolves as soon as something is being made. */
 async function waitForEntry(folder: string, isIt?: (name: string) => boolean): Promise<void> {
