@@ -1,4 +1,5 @@
 import { execFileSync } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { mkdir, mkdtemp, readdir, readFile, realpath, rm, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo, type Socket } from "node:net";
@@ -10,6 +11,8 @@ import type { WorkspaceRequest } from "../core/workspace.ts";
 import { runAbandonable } from "./git.ts";
 import { prepareWorkspace } from "./prepare.ts";
 import { listPids } from "./process-table.ts";
+import { createSnapshot, listSnapshotFiles } from "./snapshot.ts";
+import { STORED } from "./storage.ts";
 
 let base: string;
 let dataDir: string;
@@ -77,11 +80,34 @@ test("a copy under way ends and leaves nothing; the next preparation gives the w
   expect(execFileSync("diff", ["-r", source, path], { encoding: "utf8" })).toBe("");
 });
 
+test("a git that is killed in the middle of storing a repository inside leaves no lock behind for the next attempt", async (context) => {
+  requireTool(context, "git");
+  const request = { mode: "copy" } as const;
+  const options = { sessionId: "s1", request, dataDir, ignoredBytesMax: 1_000_000 };
+  const workspace = await prepareWorkspace(options);
+  const inner = join(workspace.path, "inner");
+  execFileSync("git", ["init", "-q", inner]);
+  await writeFile(join(inner, "large"), randomBytes(67_108_864));
+  const shadow = join(workspace.store, STORED.shadow);
+  const controller = new AbortController();
+  const storing = runAbandonable(controller.signal, () => createSnapshot(workspace));
+  void waitForEntry(shadow, isLock).then(() => controller.abort(new Error("told to stop")));
+  await expect(storing).rejects.toThrow("told to stop");
+  expect((await readdir(shadow)).filter(isLock)).toHaveLength(1);
+  const again = await prepareWorkspace(options);
+  expect(await listSnapshotFiles(again, await createSnapshot(again))).toEqual(["inner/large"]);
+});
+
+/** The lock of the index of a repository inside. */
+function isLock(name: string): boolean {
+  return /^index-[0-9a-f]{16}\.lock$/.test(name);
+}
+
 /** Resolves as soon as something is being made. */
-async function waitForEntry(folder: string): Promise<void> {
+async function waitForEntry(folder: string, isIt?: (name: string) => boolean): Promise<void> {
   for (;;) {
     const names = await readdir(folder).catch(() => []); // not made yet
-    if (names.length > 0) return;
+    if (names.some((name) => isIt?.(name) ?? true)) return;
     await new Promise((resolve) => setImmediate(resolve));
   }
 }

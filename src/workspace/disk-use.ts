@@ -42,13 +42,15 @@ export async function openDiskUse(
   // The folder was made for this attempt, by the clock of the file system.
   const { birthtimeMs, ctimeMs } = await stat(join(store, STORED.scratch));
   const sinceMs = birthtimeMs > 0 ? Math.min(birthtimeMs, ctimeMs) : ctimeMs;
+  // What was moved there was written before.
+  const kept = join(store, STORED.kept);
   const folders = mode === "copy" ? [store] : [store, path];
   return {
     async sumBytes() {
       const untilMs = performance.now() + LOOK_MS_MAX;
       const [written, files] = await Promise.all([
         sumWrittenBytes(cookie, value),
-        listTouched(folders, sinceMs, untilMs),
+        listTouched(folders, sinceMs, untilMs, kept),
       ]);
       const lying = files.reduce((sum, { bytes }) => sum + bytes, 0);
       return Math.max(written, lying);
@@ -56,15 +58,15 @@ export async function openDiskUse(
     async reclaim(freeBytesMin) {
       if (mode !== "copy") return 0;
       const untilMs = performance.now() + RECLAIM_MS_MAX;
-      const kept = await listKept(workspace);
+      const stored = await listStored(workspace);
       const shadow = join(store, snapshots === "git" ? STORED.shadow : STORED.plain);
-      const files = (await listTouched(folders, sinceMs, untilMs)).filter(
+      const files = (await listTouched(folders, sinceMs, untilMs, kept)).filter(
         ({ path: file, bytes }) =>
           isUnfinished(file) || (bytes >= RECLAIM_BYTES_MIN && !isBelow(file, shadow)),
       );
       let removed = 0;
-      for (const isKept of [false, true]) {
-        const these = files.filter((file) => kept.has(file.path) === isKept);
+      for (const isStored of [false, true]) {
+        const these = files.filter((file) => stored.has(file.path) === isStored);
         for (const { path: file, bytes } of these.toSorted((a, b) => b.bytes - a.bytes)) {
           if ((await readFreeBytes(store)) >= freeBytesMin) return removed;
           // What cannot be removed stays; there may be other files.
@@ -80,7 +82,7 @@ export async function openDiskUse(
 }
 
 /** Files whose content the last stored state holds, as it was or as it is. */
-async function listKept(workspace: Workspace): Promise<ReadonlySet<string>> {
+async function listStored(workspace: Workspace): Promise<ReadonlySet<string>> {
   const last = await openSnapshots(workspace).readLast();
   const entries = last === null ? new Map() : await openSnapshots(workspace).listEntries(last);
   return new Set([...entries.keys()].map((path: string) => join(workspace.path, path)));
@@ -91,6 +93,7 @@ async function listTouched(
   folders: readonly string[],
   sinceMs: number,
   untilMs: number,
+  except: string,
 ): Promise<readonly TakenFile[]> {
   const touched: TakenFile[] = [];
   const left = [...folders];
@@ -99,6 +102,7 @@ async function listTouched(
       for await (const { name, entry } of readFolder(folder)) {
         if (performance.now() > untilMs) return touched;
         const path = join(folder, name);
+        if (path === except) continue;
         if (entry.isDirectory()) left.push(path);
         if (!entry.isFile()) continue;
         const found = await lstat(toSystemPath(path)).catch(() => null);

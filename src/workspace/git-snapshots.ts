@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import { lstat, mkdir, rm, stat, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { lstat, mkdir, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { StintError } from "../core/error.ts";
 import type { SnapshotId } from "../core/workspace.ts";
 import { readAgentRepository, restoreAgentRepository } from "./agent-repository.ts";
@@ -10,6 +10,7 @@ import { holdsGitlinks, readIndexMark } from "./git-index.ts";
 import { encodeEntry, encodeObject, readRef, writeObjects, writeRef } from "./git-objects.ts";
 import type { GitObject } from "./git-objects.ts";
 import { HOME_ENTRY, writeHomeTree } from "./home-tree.ts";
+import { openKeptPlace } from "./kept.ts";
 import { encodePath } from "./path-bytes.ts";
 import type { SnapshotEntry, SnapshotPlace, Snapshots } from "./snapshot.ts";
 import { STORED, exists } from "./storage.ts";
@@ -78,11 +79,15 @@ export async function initShadow(
   await runGit({ args, cwd: place.path, gitDir: shadow, workTree: place.path, input });
 }
 
-/** Removes locks that a killed git left; only while nobody works on the workspace. */
+/**
+ * Removes every lock that a killed git left, whichever index or reference it was for; only while
+ * nobody works on the workspace.
+ */
 export async function unlockShadow(place: SnapshotPlace): Promise<void> {
   const shadow = join(place.store, STORED.shadow);
-  for (const lock of ["index.lock", "HEAD.lock", `${REF}.lock`, "packed-refs.lock"]) {
-    await rm(join(shadow, lock), { force: true });
+  for (const folder of [shadow, dirname(join(shadow, REF))]) {
+    const locks = (await readdir(folder)).filter((name) => name.endsWith(".lock"));
+    for (const lock of locks) await rm(join(folder, lock), { recursive: true, force: true });
   }
 }
 
@@ -263,7 +268,7 @@ export async function checkOutSnapshot(place: SnapshotPlace, id: SnapshotId): Pr
   const inside = { cwd: folder, gitDir, workTree: folder, indexFile };
   await runGit({ ...inside, args: ["read-tree", `${id}:git`] });
   await runGit({ ...inside, args: ["checkout-index", "--all", "--force"] });
-  await restoreAgentRepository(path, repository);
+  await restoreAgentRepository(path, repository, openKeptPlace(place.store));
 }
 
 /** Whether every object of a state is here: a part that is missing must not show later. */

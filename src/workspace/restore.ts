@@ -1,5 +1,6 @@
 import type { SnapshotId } from "../core/workspace.ts";
 import { restoreAgentRepository } from "./agent-repository.ts";
+import { openKeptPlace, openWay } from "./kept.ts";
 import { inTurn, openSnapshots, requireSnapshot } from "./snapshot.ts";
 import type { Workspace } from "./storage.ts";
 import { removeTreeEntry, writeTreeEntry } from "./tree-entry.ts";
@@ -14,8 +15,9 @@ export interface RestoreResult {
 
 /**
  * Brings a workspace back to a snapshot: its files, and HEAD, refs and index of the agent's own
- * repository. Ignored files stay as they are. The state before is stored first. Follows no link.
- * Safe to run again after a crash in the middle.
+ * repository. The state before is stored first. What is in no snapshot (ignored files, empty
+ * directories) stays as it is, or is moved aside where something of the snapshot has to stand.
+ * Follows no link. Safe to run again after a crash in the middle.
  * @throws {workspace_gone} when there is no such snapshot here.
  */
 export function restoreSnapshot(workspace: Workspace, id: SnapshotId): Promise<RestoreResult> {
@@ -28,16 +30,19 @@ export function restoreSnapshot(workspace: Workspace, id: SnapshotId): Promise<R
     const removed = [...present.keys()].filter((path) => !wanted.has(path));
     // First what has to go: a link in the place of a directory must not be written through.
     for (const path of removed) await removeTreeEntry(workspace.path, path);
+    const kept = openKeptPlace(workspace.store);
+    const makeWay = openWay(workspace.path, kept, (path) => present.has(path));
     const written: string[] = [];
     for (const [path, { kind, hash }] of wanted) {
       const now = present.get(path);
       if (now?.kind === kind && now.hash === hash) continue;
       const bytes = await snapshots.readContent(hash);
+      await makeWay(path);
       await writeTreeEntry(workspace.path, path, { kind, bytes });
       written.push(path);
     }
     const repository = await snapshots.readRepository(id);
-    if (repository !== null) await restoreAgentRepository(workspace.path, repository);
+    if (repository !== null) await restoreAgentRepository(workspace.path, repository, kept);
     return { written, removed, undo };
   });
 }

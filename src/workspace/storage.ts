@@ -35,6 +35,8 @@ export const STORED = {
   tree: "tree",
   home: "home",
   scratch: "tmp",
+  /** What restores have moved out of their way. */
+  kept: "kept",
   shadow: "shadow.git",
   plain: "snapshots",
   manifest: "workspace.json",

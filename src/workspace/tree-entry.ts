@@ -41,6 +41,17 @@ export async function readTreeEntry(
   }
 }
 
+/** Whether exactly this is at a path; what cannot be read is something else. */
+export async function holdsEntry(root: string, path: string, entry: TreeEntry): Promise<boolean> {
+  try {
+    const now = await readTreeEntry(root, path, entry.bytes.length);
+    return now?.kind === entry.kind && Buffer.compare(now.bytes, entry.bytes) === 0;
+  } catch (error) {
+    if (error instanceof StintError) return false;
+    throw error;
+  }
+}
+
 /** Writes a file or a link in place of what is there, following no link; parents are made. */
 export async function writeTreeEntry(root: string, path: string, entry: TreeEntry): Promise<void> {
   const options = { followLinks: false, createParents: true };

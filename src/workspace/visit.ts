@@ -47,8 +47,8 @@ export async function visitTree(
         }
         return visitFolder(node, folder, below, visit);
       }).catch((error: unknown) => {
-        if (isStart) throw error;
-        return "go" as const; // replaced or removed while we looked
+        if (isStart || !(error instanceof StintError)) throw error;
+        return "go" as const; // replaced or removed while we looked, or locked away
       });
       if (verdict === "stop") return { truncated: true };
     }
@@ -58,6 +58,9 @@ export async function visitTree(
 }
 
 const NAMES_MAX = 100_000;
+const UNREACHABLE: ReadonlySet<string> = new Set([
+  ...["ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EPERM", "ENAMETOOLONG", "ESTALE", "ENXIO"],
+]);
 
 async function visitFolder(
   node: PathNode,
@@ -72,7 +75,7 @@ async function visitFolder(
   }
   names.sort();
   for (const name of names) {
-    const child = await openNode(`${node.path}/${name}`).catch(() => null); // gone meanwhile
+    const child = await openNode(`${node.path}/${name}`).catch(nullIfUnreachable);
     if (child === null) continue;
     try {
       const entry = toEntry(joinPath(folder, name), child);
@@ -84,6 +87,12 @@ async function visitFolder(
     }
   }
   return names.length >= NAMES_MAX ? "stop" : "go";
+}
+
+/** Gone meanwhile, or locked away; that this process can open nothing is no fact about the tree. */
+function nullIfUnreachable(error: NodeJS.ErrnoException): null {
+  if (UNREACHABLE.has(error.code ?? "")) return null;
+  throw error;
 }
 
 function joinPath(folder: string, name: string): string {

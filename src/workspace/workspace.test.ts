@@ -214,13 +214,23 @@ describe("a copy of a repository", () => {
     });
     const first = await prepare({ source }, { sessionId });
     await put(first.path, { "work.txt": "work\n" });
-    await put(first.store, { "shadow.git/index.lock": "" });
+    const indexes = [
+      "index",
+      "index-0123456789abcdef",
+      "index-home",
+      "index-agent-git",
+      "index.joined",
+    ];
+    for (const name of [...indexes, "HEAD", "config", "packed-refs", "refs/heads/snapshots"]) {
+      await put(first.store, { [`shadow.git/${name}.lock`]: "" });
+    }
     await put(source, { "a.txt": "later\n" });
     const second = await prepare({ source }, { sessionId });
     expect(second).toEqual(first);
     expect(await openWorkspace({ sessionId, dataDir })).toEqual(first);
     expect(await get(second.path, "work.txt")).toBe("work\n");
     await createSnapshot(second);
+    expect(execFileSync("find", [second.store, "-name", "*.lock"], { encoding: "utf8" })).toBe("");
     expect(await readdir(join(dataDir, "workspaces"))).toEqual([
       `.making-again-2-${"0".repeat(36)}`,
       "again",
