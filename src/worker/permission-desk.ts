@@ -9,6 +9,7 @@ import type {
   PermissionRequest,
   StoredPermission,
 } from "../core/permission.ts";
+import type { SessionSnapshot } from "../core/session.ts";
 import type { OwnerCommit, Store } from "../core/store.ts";
 import { readPatiently } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
@@ -22,9 +23,17 @@ export interface PermissionSettings {
   readonly permissionHoldMs: number;
 }
 
+/** The attempt that a desk belongs to. */
+export interface AskingAttempt extends Pick<
+  SessionHold,
+  "sessionId" | "signal" | "isFreezing" | "passGate" | "pause" | "stop"
+> {
+  readonly session: Pick<SessionSnapshot, "permissions">;
+}
+
 /** What a desk works with. */
 export interface PermissionDeskOptions {
-  readonly hold: SessionHold;
+  readonly hold: AskingAttempt;
   readonly store: Pick<Store, "listPermissions" | "watchWork">;
   readonly commit: (commit: OwnerCommit) => Promise<unknown>;
   readonly settings: PermissionSettings;

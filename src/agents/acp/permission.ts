@@ -9,7 +9,7 @@ import type { ToolCalls } from "./tool-calls.ts";
 /** What a permission is decided with. */
 export interface PermissionOptions {
   readonly context: Pick<AttemptContext, "workspace" | "home" | "ask" | "signal" | "log">;
-  readonly calls: Pick<ToolCalls, "find" | "intend">;
+  readonly calls: Pick<ToolCalls, "find" | "intend" | "refuse">;
   /** Told what a person said with a decision, for the agent: an answer has no place for it. */
   readonly onNote: (note: string) => void;
 }
@@ -21,7 +21,8 @@ const DENYING = ["reject_once", "reject_always"];
 const CHANGING = ["edit", "delete", "move"];
 
 /**
- * Answers an agent that asks leave for a call. The call is in the ledger before it is allowed. What
+ * Answers an agent that asks leave for a call. The call is in the ledger, and the decision used up,
+ * before the agent hears of it: neither counts for another call, whatever dies meanwhile. What
  * would change a file outside the workspace is denied without asking anybody. An answer is for this
  * once: what is to be allowed always is the policy's to say, not the agent's to remember.
  */
@@ -47,10 +48,13 @@ export async function answerPermission(
   }
   const input = identifyInput(call, asked);
   const decision = await askLeave({ ...call, input }, context);
-  if (decision === null) return CANCELLED;
+  if (decision === null || context.signal.aborted) return CANCELLED;
   if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`);
-  if (decision.decision === "deny") return choose(choices, DENYING);
-  await calls.intend(call.toolCallId);
+  if (decision.decision === "deny") {
+    await calls.refuse(decision.permissionId);
+    return choose(choices, DENYING);
+  }
+  await calls.intend(call.toolCallId, decision.permissionId);
   return choose(choices, ALLOWING);
 }
 

@@ -176,7 +176,7 @@ describe("an agent of the Agent Client Protocol", () => {
     const decide: MemoryAttemptOptions["decide"] = async (request) => {
       expect(request).toMatchObject({ tool: "execute", kind: "execute", modelCallId: "call-0" });
       opened = store.calls.length;
-      return { decision: "allow", by: "user", permissionId: "p", note: null };
+      return { decision: "allow", by: "user", permissionId: null, note: null };
     };
     await adapter.run(attempt({ decide }).context);
     expect(opened).toBe(1);
@@ -189,9 +189,11 @@ describe("an agent of the Agent Client Protocol", () => {
       { write: { path: "a.txt", content: "x" }, ask: true },
       { say: "So be it." },
     ]);
-    const decision = { decision: "deny", by: "user", permissionId: "p", note: "Not now." } as const;
-    const { context } = attempt({ decide: () => Promise.resolve(decision) });
-    expect(await adapter.run(context)).toMatchObject({ outcome: "end_turn" });
+    const run = adapter.run(attempt({ rules: ["ask edit"] }).context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("denied", "Not now.");
+    expect(await run).toMatchObject({ outcome: "end_turn" });
+    expect(store.openPermissions).toEqual([]);
     expect(read("a.txt")).toBe("");
     expect(readLog()).toContainEqual({ permission: { outcome: "selected", optionId: "no" } });
     expect(store.calls).toMatchObject([{ status: "finished", isError: true }]);
