@@ -1,4 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, existsSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  existsSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -212,6 +220,21 @@ describe("an agent of the Agent Client Protocol", () => {
     expect(store.calls).toMatchObject([{ status: "interrupted" }]);
     expect(store.calls[0]?.result).toContain("never began");
   });
+
+  it.each(["src/link", "src/../a.txt"])(
+    "holds a rule for a path whichever way leads there: %s",
+    async (path) => {
+      const { attempt, adapter, read } = openSession([
+        { write: { path, content: "by a detour" }, ask: true },
+        { say: "So be it." },
+      ]);
+      const { context } = attempt({ rules: ["deny edit a.txt"] });
+      mkdirSync(join(context.workspace, "src"));
+      symlinkSync("../a.txt", join(context.workspace, "src/link"));
+      expect(await adapter.run(context)).toMatchObject({ outcome: "end_turn" });
+      expect(read("a.txt")).toBe("");
+    },
+  );
 
   it("denies a change outside the workspace without asking anybody", async () => {
     const { attempt, adapter, readLog } = openSession([

@@ -134,6 +134,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
       watchWork: (onWork) => store.watch(onWork),
     },
     commit: (commit) => write(() => store.commit(commit)),
+    resolvePath: (path) => context.files.resolve(path, options.workspace),
     ...{ settings: ASKING, clock },
   });
 
@@ -199,6 +200,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
 function noteWrites(files: WorkspaceFiles, store: MemoryStore): WorkspaceFiles {
   return {
     read: (path, options) => files.read(path, options),
+    resolve: (path, seenAs) => files.resolve(path, seenAs),
     list: (path, options) => files.list(path, options),
     search: (pattern, options) => files.search(pattern, options),
     async write(path, bytes) {
