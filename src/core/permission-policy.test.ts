@@ -64,6 +64,15 @@ describe("parsePermissionPolicy", () => {
     expect(denying({ ...edit("src/a.ts"), paths: ["src/a.ts", ".env"] })).toBe("deny");
   });
 
+  it("takes the strictest decision for a call that may be of several kinds", () => {
+    const policy = parsePermissionPolicy(["allow read", "deny delete", "ask execute"]);
+    expect(policy(ask({ kind: "other" }))).toBe("allow");
+    expect(policy(ask({ kind: "other", mayBe: ["read", "execute"] }))).toBe("ask");
+    expect(policy(ask({ kind: "read", mayBe: ["execute", "delete"] }))).toBe("deny");
+    const named = parsePermissionPolicy(["allow tool:bash", "ask *"]);
+    expect(named(ask({ kind: "other", mayBe: ["execute"] }))).toBe("allow");
+  });
+
   it("covers no call without paths by a pattern", () => {
     expect(parsePermissionPolicy(["deny * **"])(ask())).toBe("allow");
   });

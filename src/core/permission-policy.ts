@@ -5,6 +5,7 @@ import { type PermissionRequest, TOOL_KINDS, type ToolKind } from "./permission.
 /** What a rule says about the calls that it covers. */
 export type PolicyDecision = "allow" | "deny" | "ask";
 
+const STRICTEST_FIRST = ["deny", "ask", "allow"] as const satisfies readonly PolicyDecision[];
 /** Rules that a session may carry. */
 export const PERMISSION_RULES_MAX = 100;
 const RULE_CHARS_MAX = 300;
@@ -23,7 +24,7 @@ export type PermissionPolicy = (request: PermissionRequest) => PolicyDecision;
  * Reads rules such as `ask execute`, `deny edit secrets/**`, `allow tool:bash`, `ask *`. The first one
  * that covers a call decides; a call that none covers is allowed, as the sandbox is what bounds it.
  * A rule with a path pattern covers a call of which any path fits; one that allows, a call of which
- * all fit. In a pattern, `*` stands for any characters but a slash, `**` for any at all, `?` for one.
+ * all fit. Where a call may be of several kinds the strictest of their decisions counts. In a pattern, `*` stands for any characters but a slash, `**` for any at all, `?` for one.
  * A path counts as it is once `.`, `..` and `//` are resolved: seen from the directory of the call,
  * one outside of it as a whole; a pattern may name both as a whole.
  * @throws {config_invalid} naming the rule.
@@ -33,7 +34,13 @@ export function parsePermissionPolicy(rules: readonly string[]): PermissionPolic
     throw new StintError("config_invalid", `there are more than ${PERMISSION_RULES_MAX} rules`);
   }
   const parsed = rules.map(parseRule);
-  return (request) => parsed.find((rule) => rule.covers(request))?.decision ?? "allow";
+  const decide = (request: PermissionRequest): PolicyDecision =>
+    parsed.find((rule) => rule.covers(request))?.decision ?? "allow";
+  return (request) => {
+    const kinds = [request.kind, ...(request.mayBe ?? [])];
+    const decisions = kinds.map((kind) => decide({ ...request, kind }));
+    return STRICTEST_FIRST.find((decision) => decisions.includes(decision)) ?? "allow";
+  };
 }
 
 function parseRule(text: string): PermissionRule {

@@ -3,7 +3,7 @@ import type { AttemptContext } from "../../core/attempt.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { PermissionDecision } from "../../core/permission.ts";
 import { asObject, readList, readObject, readText } from "../json-fields.ts";
-import { identifyInput, type ToolCall } from "./tool-call.ts";
+import { identifyInput, listPossibleKinds, type ToolCall } from "./tool-call.ts";
 import type { ToolCalls } from "./tool-calls.ts";
 
 /** What a permission is decided with. */
@@ -15,8 +15,9 @@ export interface PermissionOptions {
 }
 
 const CANCELLED: JsonObject = { outcome: { outcome: "cancelled" } };
-const ALLOWING = ["allow_once", "allow_always"];
-const DENYING = ["reject_once", "reject_always"];
+/** Never "always": the agent would remember it, and ask no more. */
+const ALLOWING = "allow_once";
+const DENYING = "reject_once";
 /** Kinds of tools that change what they name. */
 const CHANGING = ["edit", "delete", "move"];
 
@@ -46,6 +47,13 @@ export async function answerPermission(
     );
     return choose(choices, DENYING);
   }
+  if (choose(choices, ALLOWING) === CANCELLED) {
+    context.log.warn({ tool: call.tool }, "An agent asks leave that cannot be given for once");
+    options.onNote(
+      `"${call.title}" was not allowed: leave is given for one call, never for always.`,
+    );
+    return choose(choices, DENYING);
+  }
   const input = identifyInput(call, asked);
   const decision = await askLeave({ ...call, input }, context);
   if (decision === null || context.signal.aborted) return CANCELLED;
@@ -64,7 +72,8 @@ async function askLeave(
   context: PermissionOptions["context"],
 ): Promise<PermissionDecision | null> {
   const { tool, kind, title, input, paths, toolCallId: modelCallId } = call;
-  const request = { tool, kind, title, input, paths, modelCallId, cwd: context.workspace };
+  const shown = { tool, kind, mayBe: listPossibleKinds(call), title, input, paths };
+  const request = { ...shown, modelCallId, cwd: context.workspace };
   try {
     return await context.ask(request);
   } catch (thrown) {
@@ -86,15 +95,16 @@ function readChoices(params: JsonObject): readonly Choice[] {
   });
 }
 
-/** The first offered choice of these kinds; an agent that offers none is told that nobody chose. */
-function choose(choices: readonly Choice[], kinds: readonly string[]): JsonObject {
-  const chosen = kinds.flatMap((kind) => choices.filter((choice) => choice.kind === kind))[0];
+/** The first offered choice of a kind; an agent that offers none is told that nobody chose. */
+function choose(choices: readonly Choice[], wanted: string): JsonObject {
+  const chosen = choices.find(({ kind }) => kind === wanted);
   if (chosen === undefined) return CANCELLED;
   return { outcome: { outcome: "selected", optionId: chosen.optionId } };
 }
 
 function leadsOutside(call: ToolCall, { workspace, home }: PermissionOptions["context"]): boolean {
-  if (!CHANGING.includes(call.kind)) return false;
+  if (![call.kind, ...listPossibleKinds(call)].some((kind) => CHANGING.includes(kind)))
+    return false;
   return call.paths.some((path) => {
     const absolute = posix.resolve(workspace, path);
     return !isBelow(absolute, workspace) && !isBelow(absolute, home);

@@ -236,6 +236,24 @@ describe("an agent of the Agent Client Protocol", () => {
     },
   );
 
+  it.each(["untold", "other", "read"])(
+    "takes a command line for a command, of whatever kind its agent says it is: %s",
+    async (kind) => {
+      const act = { run: "echo ran > ran", ask: true, kind };
+      const { attempt, adapter, read } = openSession([act, { say: "So be it." }]);
+      await adapter.run(attempt({ rules: ["deny execute"] }).context);
+      expect(read("ran")).toBe("");
+    },
+  );
+
+  it("never gives leave for always, whatever its agent offers", async () => {
+    const act = { run: "echo ran > ran", ask: true, always: true };
+    const { attempt, adapter, read, readLog } = openSession([act, { say: "So be it." }]);
+    await adapter.run(attempt({ decide: askNobody }).context);
+    expect(read("ran")).toBe("");
+    expect(readLog()).toContainEqual({ permission: { outcome: "cancelled" } });
+  });
+
   it("denies a change outside the workspace without asking anybody", async () => {
     const { attempt, adapter, readLog } = openSession([
       { write: { path: "/etc/passwd", content: "x" }, ask: true },
