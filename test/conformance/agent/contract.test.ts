@@ -99,6 +99,14 @@ function repeat<T>(act: T, times: number): T[] {
   return Array.from({ length: times }, () => act);
 }
 
+function denyAll(store: MemoryStore): void {
+  const deny = (): void => {
+    if (store.permissions.some(({ status }) => status === "pending")) store.decide("denied");
+  };
+  store.watch(deny);
+  deny();
+}
+
 describe.each(KINDS)("the contract of agents: %s", (kind, createAgent) => {
   const folders: string[] = [];
   afterEach(() => {
@@ -197,13 +205,6 @@ describe.each(KINDS)("the contract of agents: %s", (kind, createAgent) => {
     const RULES = ["ask execute"];
     // The agent of the protocol does not make the call again that it was killed in.
     const times = kind === "acp" ? 3 : 2;
-    const denyAll = (store: MemoryStore): void => {
-      const deny = (): void => {
-        if (store.permissions.some(({ status }) => status === "pending")) store.decide("denied");
-      };
-      store.watch(deny);
-      deny();
-    };
 
     it("uses a leave up with the call that it was given for: after kill -9 the same call asks anew", async () => {
       const { adapter, attempt, store, read, untilAsked } = openSession(
