@@ -41,8 +41,36 @@ describe("parsePermissionPolicy", () => {
     ["deny edit /etc/**", "/etc/passwd", true],
     ["deny edit src/**", "./src/a", true],
     ["deny edit src/**", "/elsewhere/src/a", false],
+    ["deny edit .env", "src/../.env", true],
+    ["deny edit .env", "/workspace/src/../.env", true],
+    ["deny edit .env", "/workspace//.env", true],
+    ["deny edit .env", "../workspace/.env", true],
+    ["deny edit .env", "/workspace/./.env", true],
+    ["deny edit ./.env", ".env", true],
+    ["deny edit /workspace/.env", "src//../.env", true],
+    ["deny edit src/**", "src/../.env", false],
+    ["deny edit /etc/**", "../etc/passwd", true],
   ])("holds %s against %s: %s", (rule, path, isCovered) => {
     expect(parsePermissionPolicy([rule])(edit(path))).toBe(isCovered ? "deny" : "allow");
+  });
+
+  it("allows by a pattern only what fits it wholly, wherever `..` leads", () => {
+    const policy = parsePermissionPolicy(["allow edit src/**", "ask *"]);
+    expect(policy(edit("src/a.ts"))).toBe("allow");
+    expect(policy(edit("src//../.env"))).toBe("ask");
+    expect(policy({ ...edit("src/a.ts"), paths: ["src/a.ts", ".env"] })).toBe("ask");
+    expect(policy({ ...edit("src/a.ts"), paths: [] })).toBe("ask");
+    const denying = parsePermissionPolicy(["deny edit .env"]);
+    expect(denying({ ...edit("src/a.ts"), paths: ["src/a.ts", ".env"] })).toBe("deny");
+  });
+
+  it("takes the strictest decision for a call that may be of several kinds", () => {
+    const policy = parsePermissionPolicy(["allow read", "deny delete", "ask execute"]);
+    expect(policy(ask({ kind: "other" }))).toBe("allow");
+    expect(policy(ask({ kind: "other", mayBe: ["read", "execute"] }))).toBe("ask");
+    expect(policy(ask({ kind: "read", mayBe: ["execute", "delete"] }))).toBe("deny");
+    const named = parsePermissionPolicy(["allow tool:bash", "ask *"]);
+    expect(named(ask({ kind: "other", mayBe: ["execute"] }))).toBe("allow");
   });
 
   it("covers no call without paths by a pattern", () => {

@@ -1,9 +1,11 @@
+import { posix } from "node:path";
 import { StintError } from "./error.ts";
 import { type PermissionRequest, TOOL_KINDS, type ToolKind } from "./permission.ts";
 
 /** What a rule says about the calls that it covers. */
 export type PolicyDecision = "allow" | "deny" | "ask";
 
+const STRICTEST_FIRST = ["deny", "ask", "allow"] as const satisfies readonly PolicyDecision[];
 /** Rules that a session may carry. */
 export const PERMISSION_RULES_MAX = 100;
 const RULE_CHARS_MAX = 300;
@@ -21,9 +23,10 @@ export type PermissionPolicy = (request: PermissionRequest) => PolicyDecision;
 /**
  * Reads rules such as `ask execute`, `deny edit secrets/**`, `allow tool:bash`, `ask *`. The first one
  * that covers a call decides; a call that none covers is allowed, as the sandbox is what bounds it.
- * A rule with a path pattern covers a call of which any path fits. In a pattern, `*` stands for
- * any characters but a slash, `**` for any at all, `?` for one; a path counts as seen from the
- * directory of the call, one outside of it as it is.
+ * A rule with a path pattern covers a call of which any path fits; one that allows, a call of which
+ * all fit. Where a call may be of several kinds the strictest of their decisions counts. In a pattern, `*` stands for any characters but a slash, `**` for any at all, `?` for one.
+ * A path counts as it is once `.`, `..` and `//` are resolved: seen from the directory of the call,
+ * one outside of it as a whole; a pattern may name both as a whole.
  * @throws {config_invalid} naming the rule.
  */
 export function parsePermissionPolicy(rules: readonly string[]): PermissionPolicy {
@@ -31,7 +34,13 @@ export function parsePermissionPolicy(rules: readonly string[]): PermissionPolic
     throw new StintError("config_invalid", `there are more than ${PERMISSION_RULES_MAX} rules`);
   }
   const parsed = rules.map(parseRule);
-  return (request) => parsed.find((rule) => rule.covers(request))?.decision ?? "allow";
+  const decide = (request: PermissionRequest): PolicyDecision =>
+    parsed.find((rule) => rule.covers(request))?.decision ?? "allow";
+  return (request) => {
+    const kinds = [request.kind, ...(request.mayBe ?? [])];
+    const decisions = kinds.map((kind) => decide({ ...request, kind }));
+    return STRICTEST_FIRST.find((decision) => decisions.includes(decision)) ?? "allow";
+  };
 }
 
 function parseRule(text: string): PermissionRule {
@@ -42,9 +51,15 @@ function parseRule(text: string): PermissionRule {
   }
   const fitsTool = readTools(text, what);
   if (pattern === undefined) return { decision, covers: fitsTool };
-  const fitsPath = compilePattern(pattern);
-  const covers = (request: PermissionRequest): boolean =>
-    fitsTool(request) && request.paths.some((path) => fitsPath(relativePath(request.cwd, path)));
+  const fitsPattern = compilePattern(normalizePattern(pattern));
+  const covers = (request: PermissionRequest): boolean => {
+    const { cwd, paths } = request;
+    const fits = (path: string): boolean =>
+      fitsPattern(relativePath(cwd, path)) || fitsPattern(posix.resolve(cwd, path));
+    const fitsPaths =
+      decision === "allow" ? paths.length > 0 && paths.every(fits) : paths.some(fits);
+    return fitsPaths && fitsTool(request);
+  };
   return { decision, covers };
 }
 
@@ -108,7 +123,13 @@ function skipOptional(parts: readonly string[], places: Set<string>): Set<string
   return places;
 }
 
+/** As paths are written that are compared with it. */
+function normalizePattern(pattern: string): string {
+  return pattern.replace(/\/{2,}/g, "/").replace(/^(?:\.\/)+/, "");
+}
+
 function relativePath(cwd: string, path: string): string {
+  const absolute = posix.resolve(cwd, path);
   const folder = cwd.endsWith("/") ? cwd : `${cwd}/`;
-  return path.startsWith(folder) ? path.slice(folder.length) : path.replace(/^(?:\.\/)+/, "");
+  return absolute.startsWith(folder) ? absolute.slice(folder.length) : absolute;
 }

@@ -22,6 +22,8 @@ export interface PermissionRequest {
   /** The tool as the agent names it. */
   readonly tool: string;
   readonly kind: ToolKind;
+  /** What else it may be, as far as its agent does not tell: the strictest decision counts. */
+  readonly mayBe?: readonly ToolKind[];
   /** One line for people. */
   readonly title: string;
   readonly input: JsonObject;

@@ -88,6 +88,12 @@ export interface WorkspaceFiles {
   read(path: string, options?: { offset?: number; bytesMax?: number }): Promise<FileContent>;
   /** Creates or replaces a file whole, parents included. Says which of the two it did. */
   write(path: string, bytes: Uint8Array): Promise<"created" | "modified">;
+  /**
+   * Where a path leads once its links are followed, whether or not anything is there: relative, or
+   * absolute where it leads out. `seenAs` is the absolute path that the workspace has for whoever
+   * names it. It opens nothing and promises nothing of what the path means later.
+   */
+  resolve(path: string, seenAs: string): Promise<string>;
   list(
     path: string,
     options?: { depthMax?: number; entriesMax?: number },

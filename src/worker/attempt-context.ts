@@ -96,6 +96,7 @@ export class WorkerAttemptContext implements AttemptContext {
     this.#desk = new PermissionDesk({
       ...{ hold, store: options.store, settings: options.permissions, clock: options.clock },
       commit: (commit) => options.lifecycle.commitOfAgent(hold, commit),
+      resolvePath: (path) => workspace.files.resolve(path, workspace.path),
     });
     this.clock = options.clock;
     this.log = options.log;
@@ -260,6 +261,7 @@ function takeFirst(messages: readonly InboxItem[]): readonly InboxItem[] {
 function refuseLateWrites(files: WorkspaceFiles, hold: SessionHold): WorkspaceFiles {
   return {
     read: (path, options) => files.read(path, options),
+    resolve: (path, seenAs) => files.resolve(path, seenAs),
     list: (path, options) => files.list(path, options),
     search: (pattern, options) => files.search(pattern, options),
     async write(path, bytes) {

@@ -29,6 +29,7 @@ async function establish(
         ? Promise.reject(new StintError("not_found", "no file"))
         : Promise.resolve({ bytes, sizeBytes: bytes.length, truncated: false }),
     write: () => Promise.reject(new Error("only facts are read")),
+    resolve: (path: string) => Promise.resolve(path),
     list: () => Promise.reject(new Error("only facts are read")),
     search: () => Promise.reject(new Error("only facts are read")),
   };

@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { posix } from "node:path";
 import { shortenInput } from "../agents/shown-input.ts";
 import { delay, type Clock } from "../core/clock.ts";
 import type { NewEvent } from "../core/event.ts";
@@ -9,6 +10,7 @@ import type {
   PermissionRequest,
   StoredPermission,
 } from "../core/permission.ts";
+import type { SessionSnapshot } from "../core/session.ts";
 import type { OwnerCommit, Store } from "../core/store.ts";
 import { readPatiently } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
@@ -22,11 +24,21 @@ export interface PermissionSettings {
   readonly permissionHoldMs: number;
 }
 
+/** The attempt that a desk belongs to. */
+export interface AskingAttempt extends Pick<
+  SessionHold,
+  "sessionId" | "signal" | "isFreezing" | "passGate" | "pause" | "stop"
+> {
+  readonly session: Pick<SessionSnapshot, "permissions">;
+}
+
 /** What a desk works with. */
 export interface PermissionDeskOptions {
-  readonly hold: SessionHold;
+  readonly hold: AskingAttempt;
   readonly store: Pick<Store, "listPermissions" | "watchWork">;
   readonly commit: (commit: OwnerCommit) => Promise<unknown>;
+  /** Where a path of the workspace leads, links followed. */
+  readonly resolvePath: (path: string) => Promise<string>;
   readonly settings: PermissionSettings;
   readonly clock: Clock;
 }
@@ -56,8 +68,9 @@ export class PermissionDesk {
   }
 
   /** Rejects with the reason of the hold's signal when the attempt is stopped first. */
-  async ask(request: PermissionRequest): Promise<PermissionDecision> {
+  async ask(asked: PermissionRequest): Promise<PermissionDecision> {
     const { hold } = this.#options;
+    const request = { ...asked, paths: await this.#resolvePaths(asked) };
     hold.signal.throwIfAborted();
     const decision = this.#policy(request);
     if (decision === "allow") return { decision, by: "policy", permissionId: null, note: null };
@@ -73,6 +86,18 @@ export class PermissionDesk {
       permissionId: id,
       note: answer.note,
     };
+  }
+
+  /** The paths as they were named, and the places that they lead to: rules hold for both. */
+  async #resolvePaths({ paths }: PermissionRequest): Promise<readonly string[]> {
+    const places = new Set(paths);
+    // Some tools resolve `..` by the names, others leave it to the kernel.
+    for (const path of paths) {
+      for (const way of new Set([path, posix.normalize(path)])) {
+        places.add(await this.#options.resolvePath(way));
+      }
+    }
+    return [...places];
   }
 
   async #deny(request: PermissionRequest): Promise<PermissionDecision> {

@@ -248,3 +248,35 @@ describe("searching", () => {
     expect(await files.search("^(a+)+$", options)).toMatchObject({ truncated: true });
   });
 });
+
+describe("resolving links", () => {
+  beforeEach(async () => {
+    await symlink("../.env", join(root, "src", "link"));
+    await symlink("/workspace/.env", join(root, "src", "seen"));
+    await symlink(join(root, "src"), join(root, "folder"));
+    await symlink("src/deep", join(root, "down"));
+    await symlink("loop", join(root, "loop"));
+    await symlink("../../secret", join(root, "src", "out"));
+    await mkdir(join(root, "src", "deep"));
+  });
+
+  it.each([
+    ["src/a.txt", "src/a.txt"],
+    ["/workspace/src/a.txt", "src/a.txt"],
+    ["src//./a.txt", "src/a.txt"],
+    ["src/link", ".env"],
+    ["src/seen", ".env"],
+    ["folder/link", ".env"],
+    ["folder/new/file", "src/new/file"],
+    ["down/../a.txt", "src/a.txt"],
+    ["../workspace/folder/a.txt", "src/a.txt"],
+    ["src/out", "/secret"],
+    ["../secret", "/secret"],
+    ["/etc/passwd", "/etc/passwd"],
+    ["loop", "loop"],
+    ["a\0b", "a\0b"],
+    [".", "."],
+  ])("%j leads to %j", async (path, place) => {
+    expect(await files.resolve(path, "/workspace")).toBe(place);
+  });
+});

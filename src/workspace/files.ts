@@ -1,4 +1,5 @@
 import type { FileEntry, FileMatch, WorkspaceFiles } from "../core/workspace.ts";
+import { resolveLinks } from "./link-resolution.ts";
 import { reach, readNode, writeFileAt } from "./file-access.ts";
 import { searchFiles } from "./search.ts";
 import type { SearchOptions } from "./search.ts";
@@ -33,6 +34,7 @@ export function openWorkspaceFiles(root: string): OpenedFiles {
       reach(root, path, {}, ({ node }) =>
         Promise.resolve(node === null ? null : toEntry(path, node)),
       ),
+    resolve: (path, seenAs) => resolveLinks(root, path, seenAs),
     list: (path, options = {}) => listFiles(root, path, options),
     search: (pattern, options = {}) => searchFiles(root, pattern, options),
   };

@@ -220,6 +220,7 @@ function openFiles(process: SimulatedProcess, disk: HostDisk, sessionId: string)
       await delay(process, process.chance.pick(disk.storeMs));
       return "created";
     },
+    resolve: (path) => Promise.resolve(path),
     list: () => Promise.resolve({ entries: [], truncated: false }),
     search: () => Promise.resolve({ matches: [], truncated: false }),
   };

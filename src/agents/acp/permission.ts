@@ -5,7 +5,7 @@ import type { JsonObject } from "../../core/json.ts";
 import type { PermissionDecision } from "../../core/permission.ts";
 import { asObject, readList, readObject, readText } from "../json-fields.ts";
 import { shortenInput } from "../shown-input.ts";
-import { identifyInput, type ToolCall } from "./tool-call.ts";
+import { identifyInput, listPossibleKinds, type ToolCall } from "./tool-call.ts";
 import type { ToolCalls } from "./tool-calls.ts";
 
 /** What a permission is decided with. */
@@ -14,7 +14,7 @@ export interface PermissionOptions {
     AttemptContext,
     "workspace" | "home" | "ask" | "emit" | "clock" | "signal" | "log"
   >;
-  readonly calls: Pick<ToolCalls, "find" | "intend">;
+  readonly calls: Pick<ToolCalls, "find" | "intend" | "refuse">;
   /** Told before anybody is asked: what the agent said before it comes first. */
   readonly onCall: (call: ToolCall) => Promise<void>;
   /** Told what a person said with a decision, for the agent: an answer has no place for it. */
@@ -22,14 +22,16 @@ export interface PermissionOptions {
 }
 
 const CANCELLED: JsonObject = { outcome: { outcome: "cancelled" } };
-const ALLOWING = ["allow_once", "allow_always"];
-const DENYING = ["reject_once", "reject_always"];
+/** Never "always": the agent would remember it, and ask no more. */
+const ALLOWING = "allow_once";
+const DENYING = "reject_once";
 const PATHS_SHOWN_MAX = 50;
 /** Kinds of tools that change what they name. */
 const CHANGING = ["edit", "delete", "move"];
 
 /**
- * Answers an agent that asks leave for a call. The call is in the ledger before it is allowed. What
+ * Answers an agent that asks leave for a call. The call is in the ledger, and the decision used up,
+ * before the agent hears of it: neither counts for another call, whatever dies meanwhile. What
  * would change a file outside the workspace is denied without asking anybody. An answer is for this
  * once: what is to be allowed always is the policy's to say, not the agent's to remember.
  */
@@ -54,12 +56,22 @@ export async function answerPermission(
     await context.emit(tellDenial(call, context, why));
     return choose(choices, DENYING);
   }
+  if (choose(choices, ALLOWING) === CANCELLED) {
+    context.log.warn({ tool: call.tool }, "An agent asks leave that cannot be given for once");
+    options.onNote(
+      `"${call.title}" was not allowed: leave is given for one call, never for always.`,
+    );
+    return choose(choices, DENYING);
+  }
   const input = identifyInput(call, asked);
   const decision = await askLeave({ ...call, input }, context);
-  if (decision === null) return CANCELLED;
+  if (decision === null || context.signal.aborted) return CANCELLED;
   if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`);
-  if (decision.decision === "deny") return choose(choices, DENYING);
-  await calls.intend(call.toolCallId);
+  if (decision.decision === "deny") {
+    await calls.refuse(decision.permissionId);
+    return choose(choices, DENYING);
+  }
+  await calls.intend(call.toolCallId, decision.permissionId);
   return choose(choices, ALLOWING);
 }
 
@@ -80,7 +92,8 @@ async function askLeave(
   context: PermissionOptions["context"],
 ): Promise<PermissionDecision | null> {
   const { tool, kind, title, input, paths, toolCallId: modelCallId } = call;
-  const request = { tool, kind, title, input, paths, modelCallId, cwd: context.workspace };
+  const shown = { tool, kind, mayBe: listPossibleKinds(call), title, input, paths };
+  const request = { ...shown, modelCallId, cwd: context.workspace };
   try {
     return await context.ask(request);
   } catch (thrown) {
@@ -102,15 +115,16 @@ function readChoices(params: JsonObject): readonly Choice[] {
   });
 }
 
-/** The first offered choice of these kinds; an agent that offers none is told that nobody chose. */
-function choose(choices: readonly Choice[], kinds: readonly string[]): JsonObject {
-  const chosen = kinds.flatMap((kind) => choices.filter((choice) => choice.kind === kind))[0];
+/** The first offered choice of a kind; an agent that offers none is told that nobody chose. */
+function choose(choices: readonly Choice[], wanted: string): JsonObject {
+  const chosen = choices.find(({ kind }) => kind === wanted);
   if (chosen === undefined) return CANCELLED;
   return { outcome: { outcome: "selected", optionId: chosen.optionId } };
 }
 
 function leadsOutside(call: ToolCall, { workspace, home }: PermissionOptions["context"]): boolean {
-  if (!CHANGING.includes(call.kind)) return false;
+  if (![call.kind, ...listPossibleKinds(call)].some((kind) => CHANGING.includes(kind)))
+    return false;
   return call.paths.some((path) => {
     const absolute = posix.resolve(workspace, path);
     return !isBelow(absolute, workspace) && !isBelow(absolute, home);

@@ -4,6 +4,7 @@ import {
   describeInput,
   identifyInput,
   isDescribed,
+  listPossibleKinds,
   readCommandLine,
   readOutput,
   updateToolCall,
@@ -27,6 +28,8 @@ describe("a tool call, as an agent tells of it", () => {
       tool: "execute",
       title: "ls",
       kind: "execute",
+      isKindTold: true,
+      showsChange: false,
       status: "in_progress",
       input: { command: "ls" },
       paths: ["a"],
@@ -44,6 +47,24 @@ describe("a tool call, as an agent tells of it", () => {
     expect(readCommandLine({ command: ["/bin/bash", "-lc", "echo hi"] })).toBe("echo hi");
     expect(readCommandLine({ command: ["ls", "-l"] })).toBe("ls -l");
     expect(readCommandLine({ path: "x" })).toBe(null);
+  });
+
+  it("is of the kind that it looks like, where its agent tells none", () => {
+    const command = take({ rawInput: { command: "rm -rf x" } });
+    expect([command.kind, listPossibleKinds(command)]).toEqual(["execute", ["execute"]]);
+    const named = take({ rawInput: { file_path: "a" } });
+    expect([named.kind, listPossibleKinds(named)]).toEqual(["edit", ["edit"]]);
+    const change = take({ content: [{ type: "diff", path: ".env", newText: "x" }] }, {});
+    expect([change.kind, change.paths]).toEqual(["edit", [".env"]]);
+    expect(listPossibleKinds(take({ rawInput: { url: "x" } }))).toContain("delete");
+    expect(take({ rawInput: { command: "ls" } }, { kind: "read" }).kind).toBe("read");
+  });
+
+  it("may be more than its agent says, and is not guessed at where it looks like nothing else", () => {
+    const disguised = take({ kind: "read", rawInput: { command: "rm -rf x" } });
+    expect(listPossibleKinds(disguised)).toEqual(["execute"]);
+    expect(listPossibleKinds(take({ kind: "read", rawInput: { file_path: "a" } }))).toEqual([]);
+    expect(listPossibleKinds(take({ kind: "other", rawInput: { query: "a" } }))).toEqual([]);
   });
 
   it("is told from another one by what is shown of it, where it tells no input", () => {

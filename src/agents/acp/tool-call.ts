@@ -9,7 +9,12 @@ export interface ToolCall {
   readonly toolCallId: string;
   readonly tool: string;
   readonly title: string;
+  /** As its agent tells it, else as it looks. */
   readonly kind: ToolKind;
+  /** Whether its agent tells of what kind it is. */
+  readonly isKindTold: boolean;
+  /** Whether it shows a change of a file. */
+  readonly showsChange: boolean;
   readonly status: "pending" | "in_progress" | "completed" | "failed";
   readonly input: JsonObject;
   /** Files that it names. */
@@ -42,21 +47,45 @@ export function updateToolCall(
   volatileInput: readonly string[] = [],
 ): ToolCall {
   const title = readText(update, "title");
-  const kind = readKind(update) ?? before?.kind ?? "other";
   const input = readInput(update, volatileInput) ?? before?.input ?? {};
+  const paths = readPaths(update, input);
+  const showsChange = listChanged(update).length > 0 || (before?.showsChange ?? false);
+  const told = readKind(update) ?? (before?.isKindTold === true ? before.kind : null);
+  const kind = told ?? guessKinds({ input, paths, showsChange })[0] ?? before?.kind ?? "other";
   // Without a name of its own a tool goes by its kind.
   const former = before === null || before.tool === before.kind ? null : before.tool;
   const status = STATUSES.find((known) => known === readText(update, "status"));
-  const paths = readPaths(update, input);
   return {
     toolCallId,
     kind,
+    isKindTold: told !== null,
+    showsChange,
     input,
     title: title === null ? (before?.title ?? kind) : cleanText(title).slice(0, TITLE_CHARS_MAX),
     tool: readToolName(update) ?? former ?? kind,
     status: status ?? before?.status ?? "pending",
     paths: paths.length > 0 ? paths : (before?.paths ?? []),
   };
+}
+
+/** What a call may be beside what it is said to be: anything, where nothing is said or seen. */
+export function listPossibleKinds(call: ToolCall): readonly ToolKind[] {
+  const guessed = guessKinds(call);
+  if (!call.isKindTold && guessed.length === 0) return TOOL_KINDS;
+  // Told of one kind, it may name the file that it reads; a command line or a change tells more.
+  return guessKinds(call.isKindTold ? { ...call, paths: [] } : call);
+}
+
+function guessKinds({
+  input,
+  paths,
+  showsChange,
+}: Pick<ToolCall, "input" | "paths" | "showsChange">): ToolKind[] {
+  const isCommand = readCommandLine(input) !== null;
+  return [
+    ...(isCommand ? (["execute"] as const) : []),
+    ...(showsChange || paths.length > 0 ? (["edit"] as const) : []),
+  ];
 }
 
 /** Whether enough is known of it to be written down: some agents announce it word by word. */
@@ -123,10 +152,6 @@ export function readOutput(update: JsonObject): ToldOutput {
     .filter((item) => readText(item, "type") === "content")
     .map((item) => readText(readObject(item, "content"), "text"))
     .filter((text) => text !== null);
-  const changed = content
-    .filter((item) => readText(item, "type") === "diff")
-    .map((item) => readText(item, "path"))
-    .filter((path) => path !== null);
   return {
     piece: readText(readObject(meta, "terminal_output"), "data"),
     whole: texts.length > 0 ? texts.join("\n") : null,
@@ -136,8 +161,18 @@ export function readOutput(update: JsonObject): ToldOutput {
       readWhole(raw, "exit_code") ??
       readWhole(raw, "exitCode") ??
       readWhole(inner, "exit"),
-    changed: changed.slice(0, PATHS_MAX),
+    changed: listChanged(update),
   };
+}
+
+/** Files of which an update shows a difference. */
+function listChanged(update: JsonObject): string[] {
+  return readList(update, "content")
+    .map((item) => asObject(item))
+    .filter((item) => readText(item, "type") === "diff")
+    .map((item) => readText(item, "path"))
+    .filter((path) => path !== null)
+    .slice(0, PATHS_MAX);
 }
 
 function readRawText(raw: JsonObject | null, inner: JsonObject | null): string | null {
@@ -173,6 +208,8 @@ function readToolName(update: JsonObject): string | null {
 function readPaths(update: JsonObject, input: JsonObject): string[] {
   const located = readList(update, "locations").map((place) => readText(asObject(place), "path"));
   const named = PATH_FIELDS.map((field) => readText(input, field));
-  const paths = [...located, ...named].filter((path) => path !== null && path !== "");
+  const paths = [...located, ...named, ...listChanged(update)].filter(
+    (path) => path !== null && path !== "",
+  );
   return [...new Set(paths as string[])].slice(0, PATHS_MAX);
 }

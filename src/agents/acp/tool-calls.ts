@@ -134,14 +134,27 @@ export class ToolCalls {
     return entry.call;
   }
 
-  /** Writes a call down before it acts. Resolves when its intent is durable. */
-  intend(id: string): Promise<void> {
+  /**
+   * Writes a call down before it acts, and uses up the decision that it acts upon: a call that was
+   * announced before it asked is in the ledger already. Resolves when both are durable.
+   */
+  intend(id: string, permissionId: string | null): Promise<void> {
     return this.#inTurn(async () => {
       const entry = this.#open.get(id);
-      if (!entry) return;
-      await this.#ensureOpen(entry);
-      entry.isWaiting = false;
+      if (entry?.callId === null) await this.#ensureOpen(entry, permissionId);
+      else await this.#usePermission(permissionId);
+      if (entry) entry.isWaiting = false;
     });
+  }
+
+  /** Uses up a decision against a call; its agent tells the end. Resolves when that is durable. */
+  refuse(permissionId: string | null): Promise<void> {
+    return this.#inTurn(() => this.#usePermission(permissionId));
+  }
+
+  async #usePermission(permissionId: string | null): Promise<void> {
+    if (permissionId === null || this.#isAbandoned) return;
+    await this.#options.context.commit({ usePermission: permissionId });
   }
 
   /** Closes what is still open: nothing of the agent runs any more. */
@@ -212,7 +225,7 @@ export class ToolCalls {
     return entry;
   }
 
-  async #ensureOpen(entry: OpenCall): Promise<void> {
+  async #ensureOpen(entry: OpenCall, permissionId: string | null = null): Promise<void> {
     if (entry.callId !== null || this.#isAbandoned) return;
     const { context, iteration, onCall } = this.#options;
     const { call } = entry;
@@ -228,6 +241,7 @@ export class ToolCalls {
       hasEffect: !["read", "search", "think"].includes(call.kind),
       mayHaveBegun: !entry.isWaiting,
       timeoutMs: context.limits.commandTimeoutMs,
+      ...(permissionId !== null && { permissionId }),
     });
     if (call.kind === "execute") entry.output = this.#openOutput(entry.callId, call);
   }

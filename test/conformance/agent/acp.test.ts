@@ -1,4 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, existsSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  existsSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -176,7 +184,7 @@ describe("an agent of the Agent Client Protocol", () => {
     const decide: MemoryAttemptOptions["decide"] = async (request) => {
       expect(request).toMatchObject({ tool: "execute", kind: "execute", modelCallId: "call-0" });
       opened = store.calls.length;
-      return { decision: "allow", by: "user", permissionId: "p", note: null };
+      return { decision: "allow", by: "user", permissionId: null, note: null };
     };
     await adapter.run(attempt({ decide }).context);
     expect(opened).toBe(1);
@@ -206,9 +214,11 @@ describe("an agent of the Agent Client Protocol", () => {
       { write: { path: "a.txt", content: "x" }, ask: true },
       { say: "So be it." },
     ]);
-    const decision = { decision: "deny", by: "user", permissionId: "p", note: "Not now." } as const;
-    const { context } = attempt({ decide: () => Promise.resolve(decision) });
-    expect(await adapter.run(context)).toMatchObject({ outcome: "end_turn" });
+    const run = adapter.run(attempt({ rules: ["ask edit"] }).context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("denied", "Not now.");
+    expect(await run).toMatchObject({ outcome: "end_turn" });
+    expect(store.openPermissions).toEqual([]);
     expect(read("a.txt")).toBe("");
     expect(readLog()).toContainEqual({ permission: { outcome: "selected", optionId: "no" } });
     expect(store.calls).toMatchObject([{ status: "finished", isError: true }]);
@@ -226,6 +236,39 @@ describe("an agent of the Agent Client Protocol", () => {
     expect(read("ran")).toBe("");
     expect(store.calls).toMatchObject([{ status: "interrupted" }]);
     expect(store.calls[0]?.result).toContain("never began");
+  });
+
+  it.each(["src/link", "src/../a.txt"])(
+    "holds a rule for a path whichever way leads there: %s",
+    async (path) => {
+      const { attempt, adapter, read } = openSession([
+        { write: { path, content: "by a detour" }, ask: true },
+        { say: "So be it." },
+      ]);
+      const { context } = attempt({ rules: ["deny edit a.txt"] });
+      mkdirSync(join(context.workspace, "src"));
+      symlinkSync("../a.txt", join(context.workspace, "src/link"));
+      expect(await adapter.run(context)).toMatchObject({ outcome: "end_turn" });
+      expect(read("a.txt")).toBe("");
+    },
+  );
+
+  it.each(["untold", "other", "read"])(
+    "takes a command line for a command, of whatever kind its agent says it is: %s",
+    async (kind) => {
+      const act = { run: "echo ran > ran", ask: true, kind };
+      const { attempt, adapter, read } = openSession([act, { say: "So be it." }]);
+      await adapter.run(attempt({ rules: ["deny execute"] }).context);
+      expect(read("ran")).toBe("");
+    },
+  );
+
+  it("never gives leave for always, whatever its agent offers", async () => {
+    const act = { run: "echo ran > ran", ask: true, always: true };
+    const { attempt, adapter, read, readLog } = openSession([act, { say: "So be it." }]);
+    await adapter.run(attempt({ decide: askNobody }).context);
+    expect(read("ran")).toBe("");
+    expect(readLog()).toContainEqual({ permission: { outcome: "cancelled" } });
   });
 
   it("denies a change outside the workspace without asking anybody", async () => {

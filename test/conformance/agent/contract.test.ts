@@ -20,7 +20,12 @@ import {
   startScriptedModelServer,
 } from "../../../src/model/scripted/server.ts";
 import { createCannedModel } from "./canned-model.ts";
-import { createTestClock, type MemoryAttempt, openMemoryAttempt } from "./memory-context.ts";
+import {
+  createTestClock,
+  type MemoryAttempt,
+  type MemoryAttemptOptions,
+  openMemoryAttempt,
+} from "./memory-context.ts";
 import { MemoryStore } from "./memory-store.ts";
 
 interface Agent {
@@ -28,8 +33,8 @@ interface Agent {
   readonly model: ModelBinding;
   readonly prompt: string;
 }
-/** An agent that runs one command line and then says that it is done. */
-type CreateAgent = (sessionId: string, command: string) => Agent;
+/** An agent that runs a command line, as often as told, and then says that it is done. */
+type CreateAgent = (sessionId: string, command: string, times: number) => Agent;
 
 const FAKE = fileURLToPath(new URL("fake-acp-agent.mjs", import.meta.url));
 const scripts = new Map<string, Script>();
@@ -47,8 +52,8 @@ const none = createCannedModel([]).binding;
 const KINDS: readonly (readonly [string, CreateAgent])[] = [
   [
     "builtin",
-    (sessionId, bash) => {
-      scripts.set(sessionId, [{ bash }, { text: "Done." }]);
+    (sessionId, bash, times) => {
+      scripts.set(sessionId, [...repeat({ bash }, times), { text: "Done." }]);
       const place = { scriptedBaseUrl: server.url, env: {} };
       const model = bindModel({ model: "scripted", sessionId, ...place });
       return { adapter: createBuiltinAgent(), model, prompt: "Go." };
@@ -56,14 +61,16 @@ const KINDS: readonly (readonly [string, CreateAgent])[] = [
   ],
   [
     "fake",
-    (_id, command) => {
+    (_id, command, times) => {
       const call = { tool: "bash", input: { command } };
-      return { adapter: createFakeAgent([{ call }, { say: "Done." }]), model: none, prompt: "Go." };
+      const adapter = createFakeAgent([...repeat({ call }, times), { say: "Done." }]);
+      return { adapter, model: none, prompt: "Go." };
     },
   ],
   [
     "acp",
-    (_id, run) => {
+    (_id, run, times) => {
+      const acts = [...repeat({ run, ask: true }, times), { say: "Done." }];
       const definition = {
         ...{
           name: "fake-acp",
@@ -72,7 +79,7 @@ const KINDS: readonly (readonly [string, CreateAgent])[] = [
           args: [FAKE],
           wire: null,
         },
-        environment: () => ({ FAKE_ACTS: JSON.stringify([{ run }, { say: "Done." }]) }),
+        environment: () => ({ FAKE_ACTS: JSON.stringify(acts) }),
         quirks: { ...NO_QUIRKS, replayQuietMs: 50 },
       };
       const adapter = createAcpAgent({ definition, places: { path: "", installed: [] } });
@@ -88,26 +95,40 @@ const KINDS: readonly (readonly [string, CreateAgent])[] = [
   ],
 ];
 
-describe.each(KINDS)("the contract of agents: %s", (_kind, createAgent) => {
+function repeat<T>(act: T, times: number): T[] {
+  return Array.from({ length: times }, () => act);
+}
+
+function denyAll(store: MemoryStore): void {
+  const deny = (): void => {
+    if (store.permissions.some(({ status }) => status === "pending")) store.decide("denied");
+  };
+  store.watch(deny);
+  deny();
+}
+
+describe.each(KINDS)("the contract of agents: %s", (kind, createAgent) => {
   const folders: string[] = [];
   afterEach(() => {
     for (const folder of folders.splice(0)) rmSync(folder, { recursive: true, force: true });
   });
 
-  const openSession = (command: string) => {
+  const openSession = (command: string, times = 1) => {
     const root = realpathSync(mkdtempSync(join(tmpdir(), "contract-")));
     folders.push(root);
     const [workspace, home] = [join(root, "tree"), join(root, "home")];
     mkdirSync(workspace);
     mkdirSync(home);
     const store = new MemoryStore();
-    const { adapter, model, prompt } = createAgent(store.sessionId, command);
-    const attempt = (): MemoryAttempt =>
-      openMemoryAttempt({ store, workspace, home, model, prompt });
+    const { adapter, model, prompt } = createAgent(store.sessionId, command, times);
+    const attempt = (options: Partial<MemoryAttemptOptions> = {}): MemoryAttempt =>
+      openMemoryAttempt({ store, workspace, home, model, prompt, ...options });
     const read = (path: string): string =>
       existsSync(join(workspace, path)) ? readFileSync(join(workspace, path), "utf8") : "";
     const untilBusy = (): Promise<void> => store.until(() => store.dataOf("terminal").length > 0);
-    return { store, adapter, attempt, read, untilBusy };
+    const untilAsked = (): Promise<void> =>
+      store.until(() => store.permissions.some(({ status }) => status === "pending"));
+    return { store, adapter, attempt, read, untilBusy, untilAsked };
   };
 
   it("completes: effect, output, exit code and outcome are all told", async () => {
@@ -124,12 +145,12 @@ describe.each(KINDS)("the contract of agents: %s", (_kind, createAgent) => {
 
   it.each(["pause", "cancel", "shutdown"] as const)(
     "stops on %s: rejects with the reason, closes its call, leaves nothing",
-    async (kind) => {
+    async (why) => {
       const { adapter, attempt, store, untilBusy } = openSession("echo begun; sleep 61 & sleep 61");
       const stopped = attempt();
       const run = adapter.run(stopped.context);
       await untilBusy();
-      stopped.stop(kind);
+      stopped.stop(why);
       await expect(run).rejects.toBe(stopped.context.signal.reason);
       expect(stopped.running.size).toBe(0);
       expect(store.calls).toHaveLength(1);
@@ -177,5 +198,59 @@ describe.each(KINDS)("the contract of agents: %s", (_kind, createAgent) => {
     const sizes = store.events.map(({ data }) => JSON.stringify(data).length);
     expect(Math.max(...sizes)).toBeLessThan(200_000);
     expect(sizes.reduce((sum, size) => sum + size, 0)).toBeLessThan(500_000);
+  });
+
+  // A command alone is what its user has written: it asks for nothing.
+  describe.skipIf(kind === "command")("asking leave", () => {
+    const RULES = ["ask execute"];
+    // The agent of the protocol does not make the call again that it was killed in.
+    const times = kind === "acp" ? 3 : 2;
+
+    it("uses a leave up with the call that it was given for: after kill -9 the same call asks anew", async () => {
+      const { adapter, attempt, store, read, untilAsked } = openSession(
+        "echo ran >> counter",
+        times,
+      );
+      const dying = attempt({ rules: RULES });
+      void adapter.run(dying.context);
+      await untilAsked();
+      store.decide("allowed");
+      await store.until(() => store.calls[0]?.status === "finished");
+      dying.kill();
+      await store.until(() => dying.running.size === 0);
+      store.epoch++;
+      expect(store.openPermissions.map(({ status }) => status)).not.toContain("allowed");
+      const run = adapter.run(attempt({ rules: RULES }).context);
+      await untilAsked();
+      expect(read("counter")).toBe("ran\n");
+      denyAll(store);
+      expect(await run).toMatchObject({ outcome: "end_turn" });
+      expect(read("counter")).toBe("ran\n");
+      expect(store.openPermissions).toEqual([]);
+      const answers = store.dataOf("permission").map(({ status }) => status);
+      expect(answers.slice(0, 3)).toEqual(["requested", "allowed", "requested"]);
+      expect(answers.filter((status) => status === "allowed")).toHaveLength(1);
+    });
+
+    it("finds the answer that came while everything was dead, and acts upon it once", async () => {
+      const { adapter, attempt, store, read, untilAsked } = openSession(
+        "echo ran >> counter",
+        times,
+      );
+      const dying = attempt({ rules: RULES });
+      void adapter.run(dying.context);
+      await untilAsked();
+      dying.kill();
+      await store.until(() => dying.running.size === 0);
+      store.epoch++;
+      expect(read("counter")).toBe("");
+      store.decide("allowed");
+      const run = adapter.run(attempt({ rules: RULES }).context);
+      await untilAsked();
+      expect([read("counter"), store.permissions.length]).toEqual(["ran\n", 2]);
+      denyAll(store);
+      expect(await run).toMatchObject({ outcome: "end_turn" });
+      expect([read("counter"), store.openPermissions.length]).toEqual(["ran\n", 0]);
+    });
   });
 });

@@ -51,12 +51,14 @@ async function callTool(act, index) {
   const isRun = act.run !== undefined;
   const rawInput = isRun ? { command: act.run } : { file_path: act.write.path };
   const call = { toolCallId, title: act.run ?? `Write ${act.write.path}`, rawInput };
-  const announced = { ...call, kind: isRun ? "execute" : "edit", status: "pending" };
+  const kind = act.kind ?? (isRun ? "execute" : "edit");
+  const announced = { ...call, ...(kind !== "untold" && { kind }), status: "pending" };
   if (!act.unannounced) update({ sessionUpdate: "tool_call", ...announced });
   if (act.ask) {
+    const often = act.always ? "always" : "once";
     const options = [
-      { optionId: "yes", name: "Allow", kind: "allow_once" },
-      { optionId: "no", name: "Reject", kind: "reject_once" },
+      { optionId: "yes", name: "Allow", kind: `allow_${often}` },
+      { optionId: "no", name: "Reject", kind: `reject_${often}` },
     ];
     const params = { sessionId: session.id, toolCall: announced, options };
     const { result } = await ask("session/request_permission", params);

@@ -6,6 +6,7 @@ import type { Readable, Writable } from "node:stream";
 import {
   type AttemptContext,
   type AttemptLimits,
+  AttemptStopped,
   type CustodyExit,
   type CustodyProcess,
   type SpawnSpec,
@@ -15,6 +16,7 @@ import type { Clock } from "../../../src/core/clock.ts";
 import { silentLogger } from "../../../src/core/log.ts";
 import type { ModelBinding } from "../../../src/core/model.ts";
 import type { WorkspaceFiles } from "../../../src/core/workspace.ts";
+import { PermissionDesk, type PermissionSettings } from "../../../src/worker/permission-desk.ts";
 import { openWorkspaceFiles } from "../../../src/workspace/files.ts";
 import { type MemoryStore, stopWith } from "./memory-store.ts";
 
@@ -35,8 +37,10 @@ export interface MemoryAttemptOptions {
   readonly cut?: Cut;
   /** @default the workspace */
   readonly home?: string;
-  /** Answers what the agent asks leave for. @default allow */
+  /** Answers what the agent asks leave for, in the place of the rules. */
   readonly decide?: AttemptContext["ask"];
+  /** What the agent must ask leave for, of whoever decides in the store. @default nothing */
+  readonly rules?: readonly string[];
 }
 
 export interface MemoryAttempt {
@@ -66,7 +70,12 @@ export function createTestClock(speed = 1): Clock {
   };
 }
 
-const ALLOWED = { decision: "allow", by: "policy", permissionId: null, note: null } as const;
+const ASKING: PermissionSettings = {
+  permissions: [],
+  permissionTimeoutMs: 3_600_000,
+  permissionDefault: "deny",
+  permissionHoldMs: 3_600_000,
+};
 
 const LIMITS: AttemptLimits = {
   maxIterations: 20,
@@ -112,6 +121,23 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
     return result;
   };
 
+  const desk = new PermissionDesk({
+    hold: {
+      ...{ sessionId: store.sessionId, signal: controller.signal, isFreezing: false },
+      session: { permissions: options.rules ?? [] },
+      passGate: () => Promise.resolve(),
+      pause: (request) => controller.abort(new AttemptStopped(request)),
+      stop: (request) => controller.abort(new AttemptStopped(request)),
+    },
+    store: {
+      listPermissions: () => (isDead ? never : Promise.resolve(store.openPermissions)),
+      watchWork: (onWork) => store.watch(onWork),
+    },
+    commit: (commit) => write(() => store.commit(commit)),
+    resolvePath: (path) => context.files.resolve(path, options.workspace),
+    ...{ settings: ASKING, clock },
+  });
+
   const context: AttemptContext = {
     sessionId: store.sessionId,
     epoch,
@@ -156,7 +182,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
       store.checkEpoch(epoch);
       return store.hasMessages ? write(() => store.takeMessages()) : [];
     },
-    ask: (request) => options.decide?.(request) ?? Promise.resolve(ALLOWED),
+    ask: (request) => options.decide?.(request) ?? desk.ask(request),
     recordActivity: () => undefined,
   };
   return {
@@ -174,6 +200,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
 function noteWrites(files: WorkspaceFiles, store: MemoryStore): WorkspaceFiles {
   return {
     read: (path, options) => files.read(path, options),
+    resolve: (path, seenAs) => files.resolve(path, seenAs),
     list: (path, options) => files.list(path, options),
     search: (pattern, options) => files.search(pattern, options),
     async write(path, bytes) {

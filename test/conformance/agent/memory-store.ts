@@ -4,7 +4,6 @@ import type {
   CallIntent,
   CallOutcome,
   Checkpoint,
-  Commit,
   InboxMessage,
   LedgerCall,
   StepRecord,
@@ -19,6 +18,8 @@ import {
 } from "../../../src/core/event.ts";
 import { addStats } from "../../../src/core/fold.ts";
 import { type Json, type JsonObject, toStorable } from "../../../src/core/json.ts";
+import type { StoredPermission } from "../../../src/core/permission.ts";
+import type { OwnerCommit } from "../../../src/core/store.ts";
 
 /** What happened, in the order in which it became durable or took effect. */
 export interface Note {
@@ -47,6 +48,11 @@ interface Message {
   isDelivered: boolean;
 }
 
+/** A question for leave, and whether a call has acted upon its answer. */
+interface MemoryPermission extends StoredPermission {
+  readonly isUsed: boolean;
+}
+
 /** What survives a crash: plain arrays under the contract of the store. */
 export class MemoryStore {
   readonly sessionId = randomUUID();
@@ -55,6 +61,7 @@ export class MemoryStore {
   readonly calls: LedgerCall[] = [];
   readonly notes: Note[] = [];
   readonly rawMessages: Json[] = [];
+  readonly #permissions = new Map<string, MemoryPermission>();
   agentSessionId: string | null = null;
   readonly #inbox: Message[] = [];
   readonly #listeners = new Set<() => void>();
@@ -88,8 +95,37 @@ export class MemoryStore {
     return id;
   }
 
+  /** All that was asked, oldest first. */
+  get permissions(): readonly MemoryPermission[] {
+    return [...this.#permissions.values()];
+  }
+
+  /** Those that no call has acted upon. */
+  get openPermissions(): readonly MemoryPermission[] {
+    return this.permissions.filter(({ isUsed }) => !isUsed);
+  }
+
+  /** Decides all that is asked now, as a person does. */
+  decide(status: "allowed" | "denied", note: string | null = null): void {
+    for (const one of this.permissions) {
+      if (one.status !== "pending") continue;
+      this.#change(one.id, { status, note, decidedBy: "user", decidedAt: new Date() });
+    }
+    this.#tell();
+  }
+
+  /** Calls after each change; returns what ends that. */
+  watch(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
   note(note: Note): void {
     this.notes.push(note);
+    this.#tell();
+  }
+
+  #tell(): void {
     for (const listener of [...this.#listeners]) listener();
   }
 
@@ -114,7 +150,9 @@ export class MemoryStore {
       agentSessionId: this.agentSessionId,
       snapshotId: null,
       undelivered: waiting.map(({ id, text }) => ({ id, text, possibleDuplicate: false })),
-      permissions: [],
+      permissions: this.openPermissions.map(({ id, tool, title, status, note }) => ({
+        ...{ permissionId: id, tool, title, status, note },
+      })),
     });
   }
 
@@ -124,7 +162,7 @@ export class MemoryStore {
     throw new StintError("stale_epoch", `epoch ${epoch} is not ${this.epoch}`);
   }
 
-  commit(commit: Commit): number {
+  commit(commit: OwnerCommit): number {
     const encoded = (commit.events ?? []).map(encode);
     const { beginStep, finishStep } = commit;
     if (beginStep) {
@@ -147,6 +185,7 @@ export class MemoryStore {
       if (step === undefined || step.response !== null) throw new Error("step is not begun");
       this.steps[place] = { ...step, response: store(response), usage };
     }
+    this.#writePermission(commit);
     this.agentSessionId = commit.agentSessionId ?? this.agentSessionId;
     this.rawMessages.push(...(commit.rawMessages ?? []));
     this.events.push(...encoded);
@@ -159,6 +198,7 @@ export class MemoryStore {
     if (this.calls.some((call) => call.iteration === iteration && call.ordinal === ordinal)) {
       throw new Error("call is in the ledger already");
     }
+    if (intent.permissionId !== undefined) this.#usePermission(intent.permissionId);
     const callId = randomUUID();
     const input = store(intent.input) as JsonObject;
     this.calls.push({
@@ -185,6 +225,32 @@ export class MemoryStore {
     this.calls[place] = { ...call, status, result: store(result), isError, snapshotId: null };
     this.events.push(...encoded);
     this.note({ kind: "closeCall", callId });
+  }
+
+  #writePermission({ askPermission, tellPermission, usePermission }: OwnerCommit): void {
+    if (askPermission) {
+      const { permissionId: id, requestHash, request, timeoutMs } = askPermission;
+      const [askedAt, expiresAt] = [new Date(), new Date(Date.now() + timeoutMs)];
+      const open = { status: "pending", decidedBy: null, note: null, decidedAt: null } as const;
+      const marks = { isTold: false, isUsed: false };
+      const asked = { ...request, id, sessionId: this.sessionId, requestHash, askedAt, expiresAt };
+      this.#permissions.set(id, { ...asked, ...open, ...marks });
+    }
+    if (tellPermission !== undefined) this.#change(tellPermission, { isTold: true });
+    if (usePermission !== undefined) this.#usePermission(usePermission);
+  }
+
+  #usePermission(id: string): void {
+    const used = this.#permissions.get(id);
+    if (used === undefined || used.isUsed || used.status === "pending") {
+      throw new StintError("permission_not_decided", `permission ${id} is not there to be used`);
+    }
+    this.#change(id, { isUsed: true, isTold: true });
+  }
+
+  #change(id: string, change: Partial<MemoryPermission>): void {
+    const known = this.#permissions.get(id);
+    if (known !== undefined) this.#permissions.set(id, { ...known, ...change });
   }
 
   takeMessages(): InboxMessage[] {

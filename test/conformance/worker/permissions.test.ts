@@ -115,6 +115,16 @@ describe("asking leave", () => {
     expect(await listCalls(id)).toEqual([["finished", true]]);
   });
 
+  test("a rule for a path holds whichever way leads there", async () => {
+    const input = { path: "src/..//asked.txt", content: "by a detour\n" };
+    const worker = await start([{ call: { tool: "write_file", input } }]);
+    const id = await harness.createSession({ permissions: ["deny edit asked.txt"] });
+    await worker.step();
+    await waitForEnd(worker, id);
+    expect(await listCalls(id)).toEqual([["finished", true]]);
+    expect(await readAnswers(id)).toEqual(["denied policy"]);
+  });
+
   test("the rules of a session come before those of the worker", async () => {
     const worker = await start([WRITE], { permissions: ["deny edit"] });
     const id = await harness.createSession({ permissions: ["allow edit"] });
