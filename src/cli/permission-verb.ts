@@ -1,6 +1,8 @@
 import type { Permission, StintClient } from "../client.ts";
 import { StintError } from "../core/error.ts";
 import { addExamples, type CommandModule } from "./command.ts";
+import { describePermission } from "./permission-text.ts";
+import { systemClock } from "./system-clock.ts";
 import { toSafeLine } from "./terminal-safe.ts";
 
 /** A command that decides what the agent of a session asked leave for. */
@@ -29,7 +31,11 @@ export function definePermissionVerb(verb: {
         decided.push(await client.sessions.decidePermission(id, permissionId, answer, { signal }));
       }
       output.document(all === true ? decided : decided[0]);
-      for (const { title } of decided) output.result(`${verb.done}  ${toSafeLine(title)}`);
+      for (const permission of decided) {
+        output.result(
+          `${verb.done}  ${describePermission(permission, systemClock.now()).join("\n")}`,
+        );
+      }
       return 0;
     },
   };

@@ -90,7 +90,8 @@ export class EventRenderer {
     const title = textOf(data, "title") ?? lineOf(data, "tool");
     const note = textOf(data, "note");
     if (status === "requested") return this.#mark("yellow", "◆", `asks leave: ${title}`);
-    const said = [`${status}: ${title}`, note].filter(Boolean).join(" · ");
+    const late = data["by"] === "expiry" ? "nobody answered in time, " : "";
+    const said = [`${late}${status}: ${title}`, note].filter(Boolean).join(" · ");
     return this.#mark(status === "allowed" ? "green" : "red", "◆", said);
   }
 

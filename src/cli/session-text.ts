@@ -14,7 +14,7 @@ export function needsPerson(session: Session): boolean {
 
 /** The state as one word with a mark, and its style; never colour alone. */
 export function describeState(session: Session): { readonly text: string; readonly style: Style } {
-  if (session.status === "paused" && session.waitingFor !== null) {
+  if (session.waitingFor !== null) {
     return { text: "◆ NEEDS YOU", style: "yellow" };
   }
   return STATES[session.status];
@@ -64,11 +64,11 @@ export function describeWait(session: Session, nowMs: number): string | null {
   return `${what} until ${formatInstant(resumeAt, nowMs)}${why}`;
 }
 
-/** What to do about a paused session, as a command; null when it goes on by itself. */
+/** What to do about a session that waits, as a command; null when it goes on by itself. */
 export function nextCommand(session: Session): string | null {
+  if (session.waitingFor === "permission") return `stint approve ${session.id}`;
   if (session.status !== "paused") return null;
   if (session.waitingFor === "input") return `stint steer ${session.id} "…"`;
-  if (session.waitingFor === "permission") return `stint approve ${session.id}`;
   if (session.reason === "budget_reached") return `stint resume ${session.id} ${raiseOf(session)}`;
   return session.resumeAt === null ? `stint resume ${session.id}` : null;
 }

@@ -342,6 +342,8 @@ export interface Store {
   listInbox(sessionIds: readonly string[]): Promise<readonly InboxItem[]>;
   readCheckpoint(sessionId: string): Promise<Checkpoint>;
   /** What an agent asked leave for, oldest first; with `isOpen` what it has not acted upon since. */
+  /** Those of these sessions whose agents wait for leave. */
+  listAskingSessions(sessionIds: readonly string[]): Promise<readonly string[]>;
   listPermissions(
     sessionId: string,
     options?: { readonly isOpen?: boolean },

@@ -152,6 +152,11 @@ export class MemoryStore {
     );
   }
 
+  listAskingSessions(sessionIds: readonly string[]): Promise<readonly string[]> {
+    const pending = this.permissions.filter(({ status }) => status === "pending");
+    return Promise.resolve(sessionIds.filter((id) => pending.some((one) => one.sessionId === id)));
+  }
+
   listPermissions(sessionId: string): Promise<readonly StoredPermission[]> {
     this.#check();
     return Promise.resolve(this.permissions.filter((one) => one.sessionId === sessionId));

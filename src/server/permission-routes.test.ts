@@ -37,6 +37,17 @@ describe("permissions", () => {
     expect(permissions).toMatchObject([{ id: asked, status: "pending", title: "npm test" }]);
   });
 
+  it("shows that an active session waits for leave, alone and in the list", async () => {
+    harness.store.transition(id, "active", "started");
+    const read = async (path: string) => (await harness.call("GET", path)).json();
+    expect(await read(`/v1/sessions/${id}`)).toMatchObject({ status: "active", waitingFor: null });
+    addPermission();
+    expect(await read(`/v1/sessions/${id}`)).toMatchObject({ waitingFor: "permission" });
+    expect(await read("/v1/sessions")).toMatchObject({ sessions: [{ waitingFor: "permission" }] });
+    harness.store.permissions.splice(0);
+    expect(await read(`/v1/sessions/${id}`)).toMatchObject({ waitingFor: null });
+  });
+
   it("decides by the start of an id, and again the same", async () => {
     const { id: asked } = addPermission();
     for (const place of [asked.slice(0, 8), asked]) {

@@ -1,4 +1,21 @@
 import type { SessionSnapshot } from "../core/session.ts";
+import type { Store } from "../core/store.ts";
+
+type AskingStore = Pick<Store, "listAskingSessions">;
+
+/** Sessions as they are now: one whose agent asks leave waits for it while it is active, too. */
+export async function showSessions(
+  store: AskingStore,
+  sessions: readonly SessionSnapshot[],
+): Promise<Record<string, unknown>[]> {
+  const active = sessions.filter(({ status }) => status === "active").map(({ id }) => id);
+  const asking = new Set(active.length === 0 ? [] : await store.listAskingSessions(active));
+  return sessions.map((session) =>
+    asking.has(session.id)
+      ? { ...toSessionJson(session), waitingFor: "permission" }
+      : toSessionJson(session),
+  );
+}
 
 /** A session as JSON names it; the names are a public contract. */
 export function toSessionJson(session: SessionSnapshot): Record<string, unknown> {

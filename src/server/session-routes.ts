@@ -18,7 +18,7 @@ import {
   type SessionFactory,
 } from "./session-creation.ts";
 import { findRequested, sessionIdParams } from "./session-id.ts";
-import { toSessionJson } from "./session-json.ts";
+import { showSessions, toSessionJson } from "./session-json.ts";
 import { checkInput, checkNames } from "./validation.ts";
 
 /** What the routes of sessions need. */
@@ -129,7 +129,8 @@ function addReads(routes: RouteTable, { store }: SessionRouteOptions): void {
     },
     async (c, viewer) => {
       const page = await store.listSessions(readListQuery(c), viewer);
-      return c.json({ sessions: page.items.map(toSessionJson), nextCursor: page.nextCursor });
+      const sessions = await showSessions(store, page.items);
+      return c.json({ sessions, nextCursor: page.nextCursor });
     },
   );
   routes.add(
@@ -143,7 +144,10 @@ function addReads(routes: RouteTable, { store }: SessionRouteOptions): void {
       answers: { 200: answerJson("The session.", sessionSchema) },
       errors: anId,
     },
-    async (c, viewer) => c.json(toSessionJson(await findRequested(c, store, viewer))),
+    async (c, viewer) => {
+      const session = await findRequested(c, store, viewer);
+      return c.json((await showSessions(store, [session]))[0]);
+    },
   );
 }
 

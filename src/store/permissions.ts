@@ -31,6 +31,18 @@ export async function selectPermissions(
   }));
 }
 
+export async function selectAskingSessions(
+  client: Queryable,
+  sessionIds: readonly string[],
+): Promise<readonly string[]> {
+  const { rows } = await client.query<{ id: string }>(
+    `select distinct session_id as id from stint.permissions
+     where session_id = any ($1::uuid[]) and status = 'pending'`,
+    [sessionIds],
+  );
+  return rows.map(({ id }) => id);
+}
+
 /** @throws what the database answers: no such request, or another decision stands. */
 export async function decidePermission(
   client: Queryable,

@@ -304,6 +304,10 @@ class PostgresStore implements Store {
     return this.#pool.read((client) => selectCheckpoint(client, sessionId));
   }
 
+  listAskingSessions(sessionIds: readonly string[]): Promise<readonly string[]> {
+    return this.#pool.read((client) => permissions.selectAskingSessions(client, sessionIds));
+  }
+
   listPermissions(
     sessionId: string,
     options?: { readonly isOpen?: boolean },

@@ -315,6 +315,14 @@ export class OracleStore implements Store {
     return this.#wire({ command: "recordActivity" }, () => this.#database.recordActivity(owners));
   }
 
+  listAskingSessions(sessionIds: readonly string[]): Promise<readonly string[]> {
+    return this.#wire({ command: "listAskingSessions" }, () =>
+      sessionIds.filter((id) =>
+        this.#database.sessions.get(id)?.permissions.some(({ status }) => status === "pending"),
+      ),
+    );
+  }
+
   listPermissions(
     sessionId: string,
     options: { readonly isOpen?: boolean } = {},

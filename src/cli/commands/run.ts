@@ -9,6 +9,7 @@ import { addExamples, type CommandContext, type CommandModule } from "../command
 import { formatDuration } from "../duration.ts";
 import { followSession, tellDetached } from "../follow-session.ts";
 import { addLimitOptions, readLimits, type LimitOptions } from "../limit-options.ts";
+import { describePermission } from "../permission-text.ts";
 import { readText } from "../read-text.ts";
 import {
   describeRemedy,
@@ -17,6 +18,7 @@ import {
   needsPerson,
   nextCommand,
 } from "../session-text.ts";
+import { systemClock } from "../system-clock.ts";
 import { toSafeLine, toSafeText } from "../terminal-safe.ts";
 import { chooseWorkspace, type WorkspaceOptions } from "../workspace-choice.ts";
 
@@ -158,6 +160,7 @@ async function waitForEnd(
   const end = await followSession(context, client, id, {
     onEvent: async (event) => {
       if (follows) context.output.sessionEvent(event);
+      if (event.data["status"] === "requested") await tellAsked(context, client, id, event);
       if (event.type === "completion") message = String(event.data["message"] ?? "");
       return isPause(event) && needsPerson(await client.sessions.get(id));
     },
@@ -167,6 +170,23 @@ async function waitForEnd(
   if (!follows) context.output.document(session);
   tellEnd(context, session, follows ? "" : message);
   return exitCodeOfSession(session);
+}
+
+/** Whoever waits for the session would wait in vain: it waits for a person. */
+async function tellAsked(
+  { output }: CommandContext,
+  client: StintClient,
+  id: string,
+  event: SessionEvent,
+): Promise<void> {
+  if (event.type !== "permission") return;
+  const asked = await client.sessions.permissions(id);
+  const waiting = asked.find((one) => one.id === event.data["permissionId"]);
+  if (waiting?.status !== "pending") return;
+  const lines = describePermission(waiting, systemClock.now());
+  output.notice(["asks leave", ...lines].join("\n  "));
+  const names = `${id} ${waiting.id.slice(0, 8)}`;
+  output.notice(output.hint(`next: stint approve ${names}   or: stint deny ${names}`));
 }
 
 function isPause(event: SessionEvent): boolean {

@@ -3,6 +3,7 @@ import { addExamples, type CommandModule } from "../command.ts";
 import { describeSandbox } from "../../core/sandbox.ts";
 import { formatAge, formatDuration } from "../duration.ts";
 import type { Output } from "../output.ts";
+import { describePermission } from "../permission-text.ts";
 import { describeRemedy, describeState, describeWait, nextCommand } from "../session-text.ts";
 import { systemClock } from "../system-clock.ts";
 import { toSafeLine, toSafeText } from "../terminal-safe.ts";
@@ -15,16 +16,17 @@ export const command: CommandModule = {
   async run({ output, connect, signal }, [id = ""]) {
     const client = await connect();
     const session = await client.sessions.get(id, { signal });
-    output.document(session);
-    const permissions =
+    const asked =
       session.waitingFor === "permission" ? await client.sessions.permissions(id, { signal }) : [];
+    const asks = asked.filter(({ status }) => status === "pending");
+    output.document({ ...session, ...(asks.length > 0 && { asks }) });
     for (const [name, text] of describe(output, session, systemClock.now())) {
       output.result(`${output.style("dim", name.padEnd(11))} ${text}`);
     }
-    for (const { id: asked, status, title } of permissions) {
-      if (status !== "pending") continue;
-      const name = output.style("dim", "asks".padEnd(11));
-      output.result(`${name} ${toSafeLine(title)}  ${output.style("dim", asked.slice(0, 8))}`);
+    for (const [index, line] of asks
+      .flatMap((permission) => describePermission(permission, systemClock.now()))
+      .entries()) {
+      output.result(`${output.style("dim", (index === 0 ? "asks" : "").padEnd(11))} ${line}`);
     }
     return 0;
   },
