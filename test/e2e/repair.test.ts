@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { SessionEvent as LoggedEvent } from "../../src/core/event.ts";
 import { foldEvents } from "../../src/core/fold.ts";
+import { scriptedUsage } from "../../src/model/scripted/turns.ts";
 import { makeDataFolder } from "../data-template.ts";
 import { requireTool } from "../tools.ts";
 import { makeFolder, runStint, StintProcess } from "./stint-process.ts";
@@ -82,8 +83,18 @@ test("a session repairs a broken package, and its log tells and folds to all of 
   expect(commands).toEqual([SUITE, SUITE]);
   const edit = events.find(({ type }) => type === "file_change");
   expect(edit?.data).toMatchObject({ path: "index.js", action: "modified" });
-  expect(String(edit?.data["diff"])).toContain(`+\treturn typeof x === 'number'`.slice(0, 1));
-  expect(session.stats).toMatchObject({ iterations: 5, toolCalls: 4 });
+  const lines = String(edit?.data["diff"]).split("\n");
+  expect(lines.filter((line) => /^[-+](?![-+])/.test(line))).toEqual([
+    `-\tif (${WRONG}.test(x)) { return true; }`,
+    `+\tif (${RIGHT}.test(x)) { return true; }`,
+  ]);
+  const usages = [0, 1, 2, 3, 4].map((turn) => scriptedUsage(turn));
+  expect(session.stats).toMatchObject({
+    ...{ iterations: 5, toolCalls: 4, modelCalls: usages.length },
+    inputTokens: usages.reduce((sum, { inputTokens }) => sum + inputTokens, 0),
+    outputTokens: usages.reduce((sum, { outputTokens }) => sum + outputTokens, 0),
+    ...{ cacheReadTokens: 0, cacheWriteTokens: 0, reasoningTokens: 0 },
+  });
 
   const folded = foldEvents(events);
   const { status, reason, epoch, lastSeq, stats } = session;

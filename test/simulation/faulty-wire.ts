@@ -1,4 +1,5 @@
 import { StintError } from "../../src/core/error.ts";
+import type { Choices } from "./choices.ts";
 import type { Wire, WireCall } from "./oracle-store.ts";
 import type { Chance, VirtualProcess, VirtualWorld } from "./virtual-world.ts";
 
@@ -20,11 +21,11 @@ export type FaultRates = Readonly<Partial<Record<Fault, number>>>;
 export interface FaultyWireOptions {
   readonly world: VirtualWorld;
   readonly process: VirtualProcess;
-  readonly chance: Chance;
-  /** Asked for each statement: faults may have ended meanwhile. */
-  readonly rates: () => FaultRates;
+  readonly choices: Choices;
+  /** Asked for each statement: faults may have ended meanwhile; null when they have. */
+  readonly rates: () => FaultRates | null;
   /** The process dies at the statement with this number, before or after it was carried out. */
-  readonly crashPoint: () => { readonly call: number; readonly fault: Fault } | null;
+  readonly crashPoint: { readonly call: number; readonly fault: Fault } | null;
   readonly onCrash: () => void;
   readonly onCall: (call: WireCall, fault: Fault | null) => void;
   /** Carries out a statement, with a look at the database before and after it. */
@@ -39,11 +40,11 @@ const ANSWER_MS_MAX = 20_000;
  * What was sent is carried out although the sender has died since, as in reality.
  */
 export function createFaultyWire(options: FaultyWireOptions): Wire {
-  const { world, process, chance } = options;
-  let calls = 0;
+  const { world, process } = options;
+  const counter = new CallCounter();
   return <T>(call: WireCall, work: () => T): Promise<T> =>
     new Promise<T>((resolve, reject) => {
-      const fault = chooseFault(options, ++calls);
+      const { fault, chance } = chooseFault(options, call, counter);
       options.onCall(call, fault);
       if (fault === "crash_before") {
         options.onCrash();
@@ -56,6 +57,7 @@ export function createFaultyWire(options: FaultyWireOptions): Wire {
         reject(new StintError("database_unavailable", `the connection was lost: ${call.command}`));
       };
       const latencyMs = chance.between(0, 8);
+      const answerMs = chance.between(0, 8);
       if (fault === "refused") {
         answer(latencyMs, fail);
         return;
@@ -71,22 +73,41 @@ export function createFaultyWire(options: FaultyWireOptions): Wire {
           tell = () => reject(error as Error);
         }
         if (fault === "crash_after") options.onCrash();
-        answer(chance.between(0, 8), fault === "answer_lost" ? fail : tell);
+        answer(answerMs, fault === "answer_lost" ? fail : tell);
       });
     });
 }
 
-function chooseFault({ chance, rates, crashPoint }: FaultyWireOptions, call: number): Fault | null {
-  const drawn = chance.next();
-  const crash = crashPoint();
-  if (crash?.call === call) return crash.fault;
-  let sum = 0;
-  const known = rates();
-  for (const fault of FAULTS) {
-    sum += known[fault] ?? 0;
-    if (drawn < sum) return fault;
+/** Numbers the calls of one process: all of them, and those of each command. */
+class CallCounter {
+  total = 0;
+  readonly #ofCommand = new Map<string, number>();
+
+  next(command: string): number {
+    this.total++;
+    const number = (this.#ofCommand.get(command) ?? 0) + 1;
+    this.#ofCommand.set(command, number);
+    return number;
   }
-  return null;
+}
+
+/** What becomes of a call is a matter of its place alone, whatever came before it. */
+function chooseFault(
+  { choices, process, rates, crashPoint }: FaultyWireOptions,
+  { command }: WireCall,
+  counter: CallCounter,
+): { fault: Fault | null; chance: Chance } {
+  const place = `${process.name} ${command}#${counter.next(command)}`;
+  const chance = process.chanceOf(place);
+  const drawn = chance.next();
+  const known = rates();
+  if (known === null) return { fault: null, chance };
+  const fault = choices.pick(place, FAULTS, () => {
+    if (crashPoint?.call === counter.total) return crashPoint.fault;
+    let sum = 0;
+    return FAULTS.find((one) => drawn < (sum += known[one] ?? 0)) ?? null;
+  });
+  return { fault, chance };
 }
 
 function lateBy(fault: Fault | null, chance: Chance): number {

@@ -1,10 +1,23 @@
 import { EMPTY_FOLD, foldEvent, type FoldedSession } from "../../src/core/fold.ts";
 import type { OracleDatabase } from "./oracle-database.ts";
-import type { AppendSlot, StoredEvent, StoredSession } from "./oracle-rows.ts";
+import type { AppendSlot, SessionRow, StoredEvent, StoredSession } from "./oracle-rows.ts";
 import type { WireCall } from "./oracle-store.ts";
 
 /** A promise was broken; the message says which, and where. */
 export class InvariantBroken extends Error {}
+
+/** Which promise a failure is about, without what tells one of its breaches from another. */
+export function nameInvariant(error: unknown): string {
+  const { name, message } = error as Error;
+  const kind = error instanceof InvariantBroken ? "" : `${name}: `;
+  const subject = message
+    .replace(/^STINT_SIM_SEED=\d+: /, "")
+    .replace(/( is stored as|ms:) .*$/, "");
+  const text = subject
+    .replaceAll(/"[^"]*"/g, "…")
+    .replaceAll(/\b[0-9a-f]{8}-[0-9a-f-]{27}\b/g, "…");
+  return kind + text.replaceAll(/\d+/g, "…").replaceAll(/…( …)+/g, "…");
+}
 
 /** What is known of one session from its log so far. */
 interface Seen {
@@ -15,6 +28,8 @@ interface Seen {
   fruitless: number;
   hasProgress: boolean;
   orphanSince: number | null;
+  /** A person's pause was accepted, and nothing since that ends it. */
+  isHeld: boolean;
 }
 
 /** A sweep each second, and what its statement takes. */
@@ -33,13 +48,28 @@ export class Invariants {
     database.onChanged = (sessionId) => this.#dirty.add(sessionId);
   }
 
-  /** Carries out a statement and looks at what it was allowed to do. */
-  carryOut<T>(call: WireCall, work: () => T): T {
-    const { slot, workerId } = call;
+  /**
+   * Carries out a statement and looks at what it was allowed to do. Returns what tells its outcome: a
+   * refusal of the database is no broken promise.
+   */
+  carryOut<T>(call: WireCall, work: () => T): () => T {
+    const { slot, workerId, sessionId } = call;
     const worker = workerId === undefined ? undefined : this.#database.workers.get(workerId);
     const wasLive = worker !== undefined && this.#isLive(worker.id);
     const before = slot && { ...this.#database.find(slot.sessionId) };
-    const value = work();
+    const commanded = sessionId === undefined ? null : { ...this.#database.find(sessionId) };
+    const askers = call.command === "sweepPermissions" ? this.#listAskers() : [];
+    let tell: () => T;
+    try {
+      const value = work();
+      tell = () => value;
+      if (sessionId !== undefined) this.#noteCommand(call.command, sessionId, commanded ?? {});
+      for (const asker of askers) this.#noteCommand(call.command, asker.id, asker);
+    } catch (error) {
+      tell = () => {
+        throw error as Error;
+      };
+    }
     if (worker !== undefined && !wasLive && this.#isLive(worker.id)) {
       broken(`the lease of ${worker.id} was revived after its end`);
     }
@@ -47,7 +77,7 @@ export class Invariants {
     if (slot && after && after.lastSeq !== before?.lastSeq && slot.epoch !== before?.epoch) {
       broken(`epoch ${slot.epoch} wrote to ${after.id}, which is at ${before?.epoch}`);
     }
-    return value;
+    return tell;
   }
 
   /** The writer of these events was told that they are durable. */
@@ -66,16 +96,39 @@ export class Invariants {
     for (const stored of this.#database.sessions.values()) this.#checkOwner(stored);
   }
 
-  /** When everything has come to rest. `isHeld`: a person asked for a pause of it. */
-  checkEnd(messages: readonly SentMessage[], isHeld: (sessionId: string) => boolean): void {
+  /** When everything has come to rest. */
+  checkEnd(messages: readonly SentMessage[]): void {
     for (const { slot } of this.#acknowledged) this.#requireEvents(slot);
     for (const message of messages) this.#checkMessage(message);
     for (const { row, inbox } of this.#database.sessions.values()) {
       const isWaiting = inbox.some((item) => item.kind === "message" && item.consumedAt === null);
-      if (row.status === "paused" && row.waitingFor === "input" && isWaiting && !isHeld(row.id)) {
+      if (
+        row.status === "paused" &&
+        row.waitingFor === "input" &&
+        isWaiting &&
+        !this.#seenOf(row.id).isHeld
+      ) {
         broken(`session ${row.id} waits for input although a message waits for it`);
       }
     }
+  }
+
+  /** What a person was told that it was done. */
+  #noteCommand(command: WireCall["command"], sessionId: string, before: Partial<SessionRow>): void {
+    const seen = this.#seenOf(sessionId);
+    if (command === "pauseSession") seen.isHeld = true;
+    if (command === "resumeSession") seen.isHeld = false;
+    if (before.status !== "paused") return;
+    const isAnswer = command === "decidePermission" || command === "sweepPermissions";
+    const wasAsking = before.waitingFor === "permission" && before.reason !== "user";
+    const isAsking = this.#database.find(sessionId)?.waitingFor === "permission";
+    if (isAnswer && wasAsking && !isAsking) seen.isHeld = false;
+    if (command === "sendMessage" && before.waitingFor === "input") seen.isHeld = false;
+  }
+
+  #listAskers(): SessionRow[] {
+    const rows = [...this.#database.sessions.values()].map(({ row }) => row);
+    return rows.filter(({ waitingFor }) => waitingFor === "permission").map((row) => ({ ...row }));
   }
 
   #isLive(workerId: string): boolean {
@@ -127,6 +180,7 @@ export class Invariants {
       broken(`session ${sessionId} was taken from ${workerId}, whose lease lives`);
     }
     if (to === "active") {
+      if (seen.isHeld) broken(`session ${sessionId} goes on although a person paused it`);
       seen.hasProgress = false;
       return;
     }
@@ -187,7 +241,7 @@ export class Invariants {
   #seenOf(sessionId: string): Seen {
     const known = this.#seen.get(sessionId);
     if (known) return known;
-    const none = { fruitless: 0, hasProgress: false, orphanSince: null };
+    const none = { fruitless: 0, hasProgress: false, orphanSince: null, isHeld: false };
     const seen = { fold: EMPTY_FOLD, ids: new Set<string>(), texts: new Set<string>(), ...none };
     this.#seen.set(sessionId, seen);
     return seen;

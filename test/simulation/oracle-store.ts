@@ -45,6 +45,8 @@ export interface WireCall {
   /** Known where the statement is a slot of the group commit. */
   readonly slot?: AppendSlot;
   readonly workerId?: string;
+  /** Known where a person commands a session. */
+  readonly sessionId?: string;
 }
 
 /** Carries statements to the database and answers back; faults happen here. */
@@ -190,13 +192,13 @@ export class OracleStore implements Store {
   // -- commands ----------------------------------------------------------------------------------
 
   pauseSession(id: string): Promise<SessionSnapshot> {
-    return this.#wire({ command: "pauseSession" }, () =>
+    return this.#wire({ command: "pauseSession", sessionId: id }, () =>
       toSnapshot(this.#database.pauseSession(id)),
     );
   }
 
   resumeSession(id: string): Promise<SessionSnapshot> {
-    return this.#wire({ command: "resumeSession" }, () =>
+    return this.#wire({ command: "resumeSession", sessionId: id }, () =>
       toSnapshot(this.#database.resumeSession(id)),
     );
   }
@@ -208,7 +210,7 @@ export class OracleStore implements Store {
   }
 
   sendMessage(message: Parameters<Store["sendMessage"]>[0]): Promise<SessionSnapshot> {
-    return this.#wire({ command: "sendMessage" }, () =>
+    return this.#wire({ command: "sendMessage", sessionId: message.sessionId }, () =>
       toSnapshot(this.#database.sendMessage(message)),
     );
   }
@@ -334,7 +336,7 @@ export class OracleStore implements Store {
   }
 
   decidePermission(answer: PermissionAnswer): Promise<SessionSnapshot> {
-    return this.#wire({ command: "decidePermission" }, () =>
+    return this.#wire({ command: "decidePermission", sessionId: answer.sessionId }, () =>
       toSnapshot(this.#database.decidePermission(answer)),
     );
   }

@@ -1,5 +1,7 @@
 import type { Fault } from "./faulty-wire.ts";
-import { runScenario, type ScenarioReport } from "./simulation.ts";
+import { keepCase, KEPT_CASES_DIR } from "./kept-cases.ts";
+import { findBroken, shrinkScenario } from "./shrink-scenario.ts";
+import { runScenario, type ScenarioReport, type Variant } from "./simulation.ts";
 
 /** Which scenarios to simulate: at least `count` of them, and as many as there is time for. */
 export interface SimulationRunOptions {
@@ -10,6 +12,10 @@ export interface SimulationRunOptions {
   readonly seconds?: number;
   /** Ends the run early; what ran by then is counted. */
   readonly signal?: AbortSignal;
+  /** A planted bug. @default none */
+  readonly variant?: Variant | undefined;
+  /** Where a case that breaks a promise is kept. @default KEPT_CASES_DIR */
+  readonly keepIn?: string;
 }
 
 /** What a run was. */
@@ -33,7 +39,7 @@ export interface SimulationCounts {
 
 /** Runs seeded scenarios one after the other, until one breaks a promise. Never rejects. */
 export async function runSimulation(options: SimulationRunOptions): Promise<SimulationCounts> {
-  const { firstSeed, count = 0, seconds = 0, signal } = options;
+  const { firstSeed, count = 0, seconds = 0, signal, variant } = options;
   const startedAt = performance.now();
   const cpu = process.cpuUsage();
   const reports: ScenarioReport[] = [];
@@ -44,9 +50,10 @@ export async function runSimulation(options: SimulationRunOptions): Promise<Simu
     (reports.length < count || performance.now() - startedAt < seconds * 1_000);
   for (let seed = firstSeed; isDue(); seed++) {
     try {
-      reports.push(await runScenario(seed));
+      reports.push(await runScenario(seed, variant));
     } catch (error) {
-      violations.push({ seed, message: (error as Error).message });
+      const { message } = error as Error;
+      violations.push({ seed, message: `${message}; ${await keepShrunk(seed, options)}` });
     }
   }
   const { user, system } = process.cpuUsage(cpu);
@@ -61,6 +68,18 @@ export function describeSimulation(counts: SimulationCounts, firstSeed: number):
     `simulation: ${scenarios} scenarios, ${deaths} deaths, ${faults.size} kinds of fault, ` +
     `${violations.length} violations, seed ${firstSeed}`
   );
+}
+
+/** Runs the seed again, makes it as small as it gets, and keeps it for every later run. */
+async function keepShrunk(
+  seed: number,
+  { variant, keepIn = KEPT_CASES_DIR }: SimulationRunOptions,
+): Promise<string> {
+  const failing = await findBroken(seed, null, variant);
+  if (failing === null) return "a second run of the seed broke nothing";
+  const shrunk = await shrinkScenario(failing, { variant });
+  const path = keepCase(shrunk, null, keepIn);
+  return `${shrunk.choices.length} of ${failing.choices.length} choices are enough, kept in ${path}`;
 }
 
 function summarize(

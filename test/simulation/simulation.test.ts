@@ -1,6 +1,8 @@
 import { expect, test } from "vitest";
 import { FAULTS } from "./faulty-wire.ts";
 import { describeSimulation, runSimulation } from "./run-simulation.ts";
+import { readKeptCases } from "./kept-cases.ts";
+import { findBroken } from "./shrink-scenario.ts";
 import { runScenario } from "./simulation.ts";
 
 const { STINT_SIM_SEED: SEED, STINT_SIM_SECONDS, CI } = process.env;
@@ -17,6 +19,14 @@ const COMMANDS = [
   ...["claimSessions", "commit", "listInbox", "readCheckpoint", "recordActivity"],
   ...["sweepLostLeases", "sweepIdleSessions", "sweepControlRequests", "ping"],
 ];
+
+test("no kept case breaks a promise again", async () => {
+  const kept = readKeptCases();
+  expect(kept.size).toBeGreaterThan(0);
+  for (const [name, { seed, choices }] of kept) {
+    expect([name, await findBroken(seed, choices)]).toEqual([name, null]);
+  }
+}, 180_000);
 
 test("a scenario runs the same way each time", async () => {
   for (const seed of [1, 2, 3]) {

@@ -9,6 +9,7 @@ import { SessionLifecycleManager } from "../../src/worker/session-lifecycle-mana
 import { createSweeper } from "../../src/worker/sweeper.ts";
 import type { Worker } from "../../src/worker/worker.ts";
 import { newSession } from "../conformance/store/harness.ts";
+import { Choices, hashText } from "./choices.ts";
 import { createFaultyWire, type Fault, type FaultRates, FAULTS } from "./faulty-wire.ts";
 import { broken, Invariants, type SentMessage } from "./invariants.ts";
 import { OracleDatabase, type OracleOptions } from "./oracle-database.ts";
@@ -26,7 +27,7 @@ export interface Variant {
 /** What one scenario was. */
 export interface ScenarioReport {
   readonly seed: number;
-  readonly hash: number;
+  readonly hash: string;
   readonly steps: number;
   readonly deaths: number;
   readonly freezes: number;
@@ -43,16 +44,37 @@ export interface ScenarioReport {
 const FAULTS_MS = 45_000;
 const REST_MS_MAX = 1_800_000;
 const RETRIES_MAX = 40;
+/** What a reader may need for the rest of a log, a few events at a time. */
+const READ_MS_MAX = 300_000;
+
+/** Which part of what a seed draws is run. */
+export interface ScenarioPart {
+  /** @default all that is drawn */
+  readonly choices?: readonly string[] | null;
+  /** Filled with what happened, also when the scenario fails. */
+  readonly taken?: string[];
+}
 
 /** Runs the scenario of a seed. @throws InvariantBroken, with the seed in its message. */
-export async function runScenario(seed: number, variant: Variant = {}): Promise<ScenarioReport> {
-  const simulation = new Simulation(seed, variant);
+export async function runScenario(
+  seed: number,
+  variant: Variant = {},
+  { choices: kept = null, taken = [] }: ScenarioPart = {},
+): Promise<ScenarioReport> {
+  const choices = new Choices(kept);
   try {
-    return await simulation.run();
+    return await new Simulation(seed, variant, choices).run();
   } catch (error) {
     (error as Error).message = `STINT_SIM_SEED=${seed}: ${(error as Error).message}`;
     throw error;
+  } finally {
+    taken.push(...choices.taken);
   }
+}
+
+interface Reader {
+  readonly sessionId: string;
+  readonly seen: { readonly seq: number; readonly id: string }[];
 }
 
 interface Host {
@@ -67,7 +89,12 @@ class Simulation {
   readonly #seed: number;
   readonly #variant: Variant;
   readonly #world = new VirtualWorld();
+  readonly #choices: Choices;
+  /** Draws the plan, before anything happens. */
   readonly #chance: Chance;
+  /** Draws whether hints of news arrive. */
+  readonly #newsChance: Chance;
+  readonly #lives = new Map<string, number>();
   readonly #database: OracleDatabase;
   readonly #invariants: Invariants;
   readonly #disk: HostDisk;
@@ -75,13 +102,12 @@ class Simulation {
   readonly #stores = new Map<VirtualProcess, OracleStore>();
   readonly #processes = new Map<number, VirtualProcess>();
   readonly #messages: SentMessage[] = [];
-  readonly #held = new Set<string>();
   readonly #sessions: string[] = [];
-  readonly #readers: { readonly sessionId: string; seqs: number[] }[] = [];
+  readonly #readers: Reader[] = [];
   readonly #calls = new Map<string, number>();
   readonly #faults = new Map<Fault, number>();
   readonly #watchesPeers: boolean;
-  #rates: FaultRates;
+  readonly #rates: FaultRates;
   #failure: Error | null = null;
   #processCount = 0;
   #deaths = 0;
@@ -90,10 +116,12 @@ class Simulation {
   #busyUsers = 0;
   #isOver = false;
 
-  constructor(seed: number, variant: Variant) {
+  constructor(seed: number, variant: Variant, choices: Choices) {
     this.#seed = seed;
     this.#variant = variant;
+    this.#choices = choices;
     this.#chance = new Chance(seed);
+    this.#newsChance = this.#chance.fork();
     const ids = this.#createProcess("database");
     const options = { now: () => this.#world.now, newId: () => ids.newId() };
     this.#database = variant.createDatabase?.(options) ?? new OracleDatabase(options);
@@ -118,7 +146,7 @@ class Simulation {
     await this.#runUntil(this.#world.now + FAULTS_MS);
     this.#endTrouble();
     await this.#rest();
-    this.#invariants.checkEnd(this.#messages, (id) => this.#held.has(id));
+    this.#invariants.checkEnd(this.#messages);
     this.#checkReaders();
     const ends = new Map<string, number>();
     for (const { row } of this.#database.sessions.values()) count(ends, row.status);
@@ -150,8 +178,11 @@ class Simulation {
       const left = rows.filter(({ status }) => !isTerminal(status));
       broken(`after ${REST_MS_MAX} ms: ${left.map((row) => `${row.id} ${row.status}`).join(", ")}`);
     }
-    // Readers see the end, and whoever still believes to hold a session learns the truth.
+    // Whoever still believes to hold a session learns the truth, and readers see the end.
     await this.#runUntil(this.#world.now + 5_000);
+    await this.#runUntil(this.#world.now + READ_MS_MAX, () =>
+      this.#readers.every((reader) => reader.seen.length >= this.#logOf(reader).length),
+    );
   }
 
   #isAtRest(): boolean {
@@ -162,8 +193,12 @@ class Simulation {
 
   // -- processes ---------------------------------------------------------------------------------
 
-  #createProcess(name: string): VirtualProcess {
-    const chance = this.#chance.fork();
+  /** Its chance depends on the seed and its name alone: no death elsewhere changes it. */
+  #createProcess(kind: string): VirtualProcess {
+    const life = (this.#lives.get(kind) ?? 0) + 1;
+    this.#lives.set(kind, life);
+    const name = `${kind}.${life}`;
+    const chance = new Chance(this.#seed ^ hashText(name));
     const wallSkewMs = chance.happens(0.3) ? chance.between(-3_600_000, 3_600_000) : 0;
     const idSpace = ++this.#processCount;
     return new VirtualProcess(this.#world, { name, idSpace, chance, wallSkewMs });
@@ -175,9 +210,9 @@ class Simulation {
     const fault: Fault = chance.happens(0.5) ? "crash_before" : "crash_after";
     const mayCrash = onCrash !== null && chance.happens(0.5);
     const wire = createFaultyWire({
-      ...{ world: this.#world, process, chance },
-      rates: () => (hasFaults ? this.#rates : {}),
-      crashPoint: () => (mayCrash && !this.#isOver ? { call, fault } : null),
+      ...{ world: this.#world, process, choices: this.#choices },
+      rates: () => (hasFaults && !this.#isOver ? this.#rates : null),
+      crashPoint: mayCrash ? { call, fault } : null,
       onCrash: () => onCrash?.(),
       onCall: ({ command }, seen) => {
         count(this.#calls, command);
@@ -194,18 +229,8 @@ class Simulation {
   }
 
   #carryOut<T>(call: WireCall, work: () => T): T {
-    let failed: unknown = null;
-    const value = this.#guard(() =>
-      this.#invariants.carryOut(call, () => {
-        try {
-          return work();
-        } catch (error) {
-          failed = error;
-          return undefined as T;
-        }
-      }),
-    );
-    if (failed) throw failed as Error;
+    const tell = this.#guard(() => this.#invariants.carryOut(call, work));
+    const value = tell();
     if (!/^(read|list|get|find|heartbeat|ping)/.test(call.command)) this.#announce();
     return value;
   }
@@ -223,8 +248,10 @@ class Simulation {
   /** Hints of news are late, or get lost. */
   #announce(): void {
     for (const [process, store] of this.#stores) {
-      if (!process.isAlive || !this.#chance.happens(0.3)) continue;
-      this.#world.plan(process, this.#chance.between(1, 50), "news", () => store.announceWork());
+      if (!process.isAlive || !this.#newsChance.happens(0.3)) continue;
+      this.#world.plan(process, this.#newsChance.between(1, 50), "news", () =>
+        store.announceWork(),
+      );
     }
   }
 
@@ -278,21 +305,26 @@ class Simulation {
   }
 
   #planTrouble(): void {
-    const plan = (act: (host: Host) => void, label: string): void => {
+    let planned = 0;
+    const plan = (label: string, act: (host: Host) => void): void => {
       const at = this.#chance.between(500, FAULTS_MS - 5_000);
       const place = this.#chance.between(0, this.#hosts.length - 1);
+      if (!this.#choices.happens(`${label} ${++planned}`)) return;
       this.#world.plan(null, at, label, () => {
         const host = this.#hosts[place];
         if (host?.process.isAlive) act(host);
       });
     };
     for (let deaths = this.#chance.between(1, 3); deaths > 0; deaths--) {
-      plan((host) => this.#kill(host, this.#chance.between(100, 20_000)), "kill");
+      const downMs = this.#chance.between(100, 20_000);
+      plan("kill", (host) => this.#kill(host, downMs));
     }
-    if (this.#chance.happens(0.4)) plan((host) => void this.#stopGently(host), "stop");
+    if (this.#chance.happens(0.4)) plan("stop", (host) => void this.#stopGently(host));
     if (this.#chance.happens(0.6)) {
-      plan((host) => this.#freeze(host, this.#chance.between(3_000, 30_000)), "freeze");
+      const forMs = this.#chance.between(3_000, 30_000);
+      plan("freeze", (host) => this.#freeze(host, forMs));
     }
+    if (!this.#choices.happens("last kill")) return;
     // Whatever else happens, one dies that is alive.
     this.#world.plan(null, FAULTS_MS - 2_000, "last kill", () => {
       const host = this.#hosts.find(({ process }) => process.isAlive);
@@ -301,7 +333,6 @@ class Simulation {
   }
 
   #endTrouble(): void {
-    this.#rates = {};
     this.#isOver = true;
     for (const { process } of this.#hosts) if (process.isFrozen) process.thaw();
   }
@@ -311,21 +342,25 @@ class Simulation {
   #planUsers(): void {
     const process = this.#createProcess("user");
     const store = this.#connect(process, true, null);
+    let planned = 0;
     const act = (withinMs: number, name: string, work: () => Promise<unknown>): void => {
+      const at = this.#chance.between(0, withinMs);
+      if (!this.#choices.happens(`${name} ${++planned}`)) return;
       this.#commands++;
       this.#busyUsers++;
-      this.#world.plan(process, this.#chance.between(0, withinMs), name, () => {
+      this.#world.plan(process, at, name, () => {
         void this.#insist(process, work).finally(() => this.#busyUsers--);
       });
     };
     for (let count = this.#chance.between(2, 5); count > 0; count--) {
       const session = this.#planSession(process);
       const key = { key: session.id, requestHash: "hash" };
+      const isRead = this.#chance.happens(0.5);
       act(20_000, "create", async () => {
         await store.createSession(session, key);
         if (this.#sessions.includes(session.id)) return;
         this.#sessions.push(session.id);
-        if (this.#chance.happens(0.5)) this.#startReader(session.id);
+        if (isRead) this.#startReader(session.id);
       });
     }
     const requests = this.#chance.between(10, 18);
@@ -368,12 +403,7 @@ class Simulation {
       if (sessionId !== null) await work(sessionId);
     };
     if (drawn < 0.45) return this.#planMessage(store, id, pickSession);
-    if (drawn < 0.55) {
-      return on(async (sessionId) => {
-        this.#held.add(sessionId);
-        await store.pauseSession(sessionId);
-      });
-    }
+    if (drawn < 0.55) return on((sessionId) => store.pauseSession(sessionId));
     if (drawn < 0.75) return on((sessionId) => store.resumeSession(sessionId));
     if (drawn < 0.8) return on((sessionId) => store.cancelSession(sessionId));
     if (drawn < 0.82) {
@@ -414,17 +444,17 @@ class Simulation {
   #startReader(sessionId: string): void {
     const process = this.#createProcess("reader");
     const store = this.#connect(process, true, null);
-    const reader = { sessionId, seqs: [] as number[] };
+    const reader: Reader = { sessionId, seen: [] };
     this.#readers.push(reader);
     const read = async (): Promise<void> => {
-      const after = reader.seqs.at(-1) ?? 0;
+      const after = reader.seen.at(-1)?.seq ?? 0;
       const query = { after, limit: process.chance.between(1, 20) };
       const isRaw = process.chance.happens(0.5);
       try {
         const events = await (isRaw
           ? store.readEventRows(sessionId, query)
           : store.readEvents(sessionId, query));
-        reader.seqs.push(...events.map(({ seq }) => seq));
+        reader.seen.push(...events.map(({ seq, id }) => ({ seq, id })));
       } catch {
         // The next round asks again from the same place.
       }
@@ -434,10 +464,20 @@ class Simulation {
   }
 
   #checkReaders(): void {
-    for (const { sessionId, seqs } of this.#readers) {
-      const dense = seqs.every((seq, place) => seq === place + 1);
-      if (!dense) broken(`a reader of ${sessionId} saw ${seqs.join(" ")}`);
+    for (const reader of this.#readers) {
+      const { sessionId, seen } = reader;
+      const log = this.#logOf(reader);
+      const isSame = ({ id }: { id: string }, place: number): boolean => seen[place]?.id === id;
+      const isDense = seen.every(({ seq }, place) => seq === place + 1);
+      if (!isDense || seen.length !== log.length || !log.every(isSame)) {
+        const seqs = seen.map(({ seq }) => seq).join(" ");
+        broken(`a reader of ${sessionId} saw ${seqs}, its log ends at ${log.length}`);
+      }
     }
+  }
+
+  #logOf({ sessionId }: Reader): readonly { readonly id: string }[] {
+    return this.#database.sessions.get(sessionId)?.events ?? [];
   }
 
   async #deleteOne(): Promise<void> {

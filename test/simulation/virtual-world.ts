@@ -1,4 +1,5 @@
 import type { Clock, Timer } from "../../src/core/clock.ts";
+import { hashText } from "./choices.ts";
 
 /** Reproducible chance: the same seed gives the same numbers. */
 export class Chance {
@@ -56,10 +57,16 @@ const EPOCH_MS = 1_750_000_000_000;
 export class VirtualWorld {
   now = EPOCH_MS;
   steps = 0;
-  /** Tells schedules apart: what ran, for whom and when. */
-  hash = 2_166_136_261;
+  /** Two halves: a million schedules in 32 bits would not all be told apart. */
+  #high = 2_166_136_261;
+  #low = 374_761_393;
   readonly #heap: Task[] = [];
   #order = 0;
+
+  /** Tells schedules apart: what ran, for whom and when. */
+  get hash(): string {
+    return [this.#high, this.#low].map((half) => half.toString(16).padStart(8, "0")).join("");
+  }
 
   /** Plans a task; a process that is dead by then does nothing, a frozen one does it later. */
   plan(process: VirtualProcess | null, delayMs: number, label: string, run: () => void): Timer {
@@ -91,7 +98,10 @@ export class VirtualWorld {
   #note({ at, label, process }: Task): void {
     this.steps++;
     for (const char of `${at}${label}${process?.name ?? ""}`) {
-      this.hash = Math.imul(this.hash ^ char.charCodeAt(0), 16_777_619) >>> 0;
+      const code = char.charCodeAt(0);
+      this.#high = Math.imul(this.#high ^ code, 16_777_619) >>> 0;
+      const turned = (this.#low << 13) | (this.#low >>> 19);
+      this.#low = (Math.imul(turned ^ code, 2_246_822_519) + 3_266_489_917) >>> 0;
     }
   }
 }
@@ -110,6 +120,7 @@ export class VirtualProcess implements Clock {
   readonly #world: VirtualWorld;
   readonly #idSpace: string;
   readonly #wallSkewMs: number;
+  readonly #seed: number;
   #ids = 0;
   #waiting: Task[] = [];
 
@@ -120,6 +131,7 @@ export class VirtualProcess implements Clock {
     this.#world = world;
     this.name = options.name;
     this.chance = options.chance;
+    this.#seed = options.chance.fork().between(0, 4_294_967_295);
     this.#idSpace = options.idSpace.toString(16).padStart(8, "0");
     this.#wallSkewMs = options.wallSkewMs ?? 0;
   }
@@ -138,6 +150,11 @@ export class VirtualProcess implements Clock {
 
   setTimer(callback: () => void, delayMs: number): Timer {
     return this.#world.plan(this, delayMs, "timer", callback);
+  }
+
+  /** Chance for one place in the life of this process, the same whatever happens elsewhere. */
+  chanceOf(place: string): Chance {
+    return new Chance(this.#seed ^ hashText(place));
   }
 
   newId(): string {
