@@ -54,6 +54,9 @@ it("fails as the workspace's fault, not the agent's, when a state cannot be stor
   expect(failed).toMatchObject({ reason: "workspace_error", error: { code: "workspace_gone" } });
 });
 
+const statesOf = (checkpoint: Checkpoint | null) =>
+  checkpoint?.calls.map(({ snapshotId }) => snapshotId);
+
 it("tells a state apart that was stored while calls ran, however late the agent told of them", async () => {
   const begun = new Gate();
   const stored = new Gate();
@@ -88,8 +91,6 @@ it("tells a state apart that was stored while calls ran, however late the agent 
   const id = await harness.createSession();
   await worker.step();
   await harness.waitForStatus(id, "completed");
-  const statesOf = (checkpoint: Checkpoint | null) =>
-    checkpoint?.calls.map(({ snapshotId }) => snapshotId);
   expect(statesOf(seen)).toEqual(["state 1", "state 1", "state 1"]);
   // What the others did after that is in later states alone.
   const [first, ...others] = statesOf(await harness.store.readCheckpoint(id)) ?? [];
