@@ -7,6 +7,12 @@ interface Spending {
   readonly costUsd: number;
 }
 
+/** Why a budget lets a call not go out, or not go on. */
+export interface BudgetRefusal {
+  readonly code: "budget_reached" | "price_unknown";
+  readonly message: string;
+}
+
 /** A call that wants to go out. */
 export interface BudgetDemand {
   readonly callId: string;
@@ -23,7 +29,7 @@ interface OpenCall {
 
 interface Waiting {
   readonly demand: BudgetDemand;
-  readonly settle: (refusal: string | null) => void;
+  readonly settle: (refusal: BudgetRefusal | null) => void;
 }
 
 const NOTHING: Spending = { tokens: 0, costUsd: 0 };
@@ -54,7 +60,7 @@ export class Budget {
    * price fits into no budget of dollars.
    * Rejects with the signal's reason.
    */
-  async admit(demand: BudgetDemand, signal: AbortSignal): Promise<string | null> {
+  async admit(demand: BudgetDemand, signal: AbortSignal): Promise<BudgetRefusal | null> {
     signal.throwIfAborted();
     const refusal = this.#refuse(demand);
     if (refusal !== null) return refusal;
@@ -68,7 +74,7 @@ export class Budget {
         reject(signal.reason as Error);
         this.#letIn();
       };
-      const settle = (said: string | null): void => {
+      const settle = (said: BudgetRefusal | null): void => {
         signal.removeEventListener("abort", onAbort);
         resolve(said);
       };
@@ -79,7 +85,7 @@ export class Budget {
   }
 
   /** Why the calls under way must end, or null. */
-  refuseOngoing(): string | null {
+  refuseOngoing(): BudgetRefusal | null {
     return this.#describeSpent((spent, limit) => spent > limit);
   }
 
@@ -114,14 +120,15 @@ export class Budget {
     this.#open.set(callId, { reserved, spent: NOTHING });
   }
 
-  #refuse({ model, reserve }: BudgetDemand): string | null {
+  #refuse({ model, reserve }: BudgetDemand): BudgetRefusal | null {
     const { modelCallsMax, costUsdMax } = this.#limits;
     if (modelCallsMax !== null && this.#calls >= modelCallsMax) {
-      return `the session has used its ${modelCallsMax} model calls`;
+      return reached(`the session has used its ${modelCallsMax} model calls`);
     }
     if (costUsdMax !== null && reserve.costUsd === null) {
       const reason = `the price of ${model} is not known`;
-      return `${reason}, so it cannot be held to a budget of $${costUsdMax}; set it in prices`;
+      const message = `${reason}, so it cannot be held to a budget of $${costUsdMax}; set it in prices`;
+      return { code: "price_unknown", message };
     }
     return this.#describeSpent((spent, limit) => spent >= limit);
   }
@@ -141,18 +148,22 @@ export class Budget {
     );
   }
 
-  #describeSpent(isOver: (spent: number, limit: number) => boolean): string | null {
+  #describeSpent(isOver: (spent: number, limit: number) => boolean): BudgetRefusal | null {
     const { tokensMax, costUsdMax } = this.#limits;
     const ongoing = [...this.#open.values()].map(({ spent }) => spent);
     const { tokens, costUsd } = ongoing.reduce(add, this.#closed);
     if (tokensMax !== null && isOver(tokens, tokensMax)) {
-      return `the session has used ${tokens} of its ${tokensMax} tokens`;
+      return reached(`the session has used ${tokens} of its ${tokensMax} tokens`);
     }
     if (costUsdMax !== null && isOver(costUsd, costUsdMax)) {
-      return `the session has cost $${costUsd.toFixed(4)} of its $${costUsdMax}`;
+      return reached(`the session has cost $${costUsd.toFixed(4)} of its $${costUsdMax}`);
     }
     return null;
   }
+}
+
+function reached(message: string): BudgetRefusal {
+  return { code: "budget_reached", message };
 }
 
 function add(a: Spending, b: Spending): Spending {

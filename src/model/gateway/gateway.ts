@@ -8,7 +8,7 @@ import type { BudgetLimits } from "../../core/session.ts";
 import { findPrice } from "../prices.ts";
 import type { Upstream } from "../upstream.ts";
 import { readBeginning, readBodyText } from "./body.ts";
-import { Budget } from "./budget.ts";
+import { Budget, type BudgetRefusal } from "./budget.ts";
 import { ExchangeRecord } from "./exchange-record.ts";
 import { copyResponseHeaders } from "./headers.ts";
 import { asRecord } from "./json-value.ts";
@@ -50,8 +50,8 @@ export interface GatewayOptions {
   readonly recordExchanges: boolean;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Told once, when a budget is used up: the attempt has to stop. */
-  readonly onBudgetReached: (message: string) => void;
+  /** Told once, when a budget lets no call out any more: the attempt has to stop. */
+  readonly onBudgetReached: (refusal: BudgetRefusal) => void;
   /** Told of every try that is followed by another. */
   readonly onRetry?: (notice: RetryNotice) => void;
   /** Told that bytes came: the agent is at work. */
@@ -348,11 +348,12 @@ export class ModelGateway {
   }
 
   /** The first to find it tells the attempt; what is under way is broken off. */
-  #reachBudget(message: string): GatewayRefusal {
-    const refusal = new GatewayRefusal(403, `The budget is used up: ${message}.`);
+  #reachBudget(reached: BudgetRefusal): GatewayRefusal {
+    const what = reached.code === "budget_reached" ? "is used up" : "cannot be kept";
+    const refusal = new GatewayRefusal(403, `The budget ${what}: ${reached.message}.`);
     if (this.#isOverBudget) return refusal;
     this.#isOverBudget = true;
-    this.#options.onBudgetReached(message);
+    this.#options.onBudgetReached(reached);
     for (const { controller } of this.#exchanges) controller.abort(refusal);
     return refusal;
   }
