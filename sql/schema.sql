@@ -1108,7 +1108,7 @@ begin
   values (gen_random_uuid(), new.id, new.last_seq, 'state_changed', jsonb_strip_nulls(
     jsonb_build_object('from', old.status, 'to', new.status, 'reason', new.reason,
       'epoch', new.epoch, 'workerId', acting_worker,
-      'error', case when new.reason = 'backoff' and new.error_code is not null then
+      'error', case when new.reason in ('backoff', 'budget_reached') and new.error_code is not null then
         jsonb_build_object('code', new.error_code, 'message', new.error_message) end)));
   return new;
 end $function$;

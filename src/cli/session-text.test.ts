@@ -1,7 +1,13 @@
 import { describe, expect, it } from "vitest";
 import type { Session } from "../client.ts";
 import { formatInstant } from "./duration.ts";
-import { describeRemedy, describeWait, needsPerson, nextCommand } from "./session-text.ts";
+import {
+  describeBudget,
+  describeRemedy,
+  describeWait,
+  needsPerson,
+  nextCommand,
+} from "./session-text.ts";
 
 const NOW = Date.parse("2025-11-08T11:30:00");
 const AT = "2025-11-08T12:03:00";
@@ -27,6 +33,33 @@ describe("a session that waits by itself", () => {
     expect([needsPerson(held), describeWait(held, NOW)]).toEqual([true, null]);
     expect(describeWait(away({ reason: "shutdown" }), NOW)).toBeNull();
     expect(describeWait(away({ status: "active" }), NOW)).toBeNull();
+  });
+});
+
+describe("a session that has used up a budget", () => {
+  const stats = { inputTokens: 2_000, outputTokens: 100, costUsd: 0.5, modelCalls: 2 };
+  const spent = (limits: object, code: string): Session =>
+    away({
+      ...{ id: "7f3a1c", reason: "budget_reached", resumeAt: null },
+      error: { code, message: "…" },
+      limits: { tokensMax: null, costUsdMax: null, modelCallsMax: null, ...limits },
+      stats,
+    } as Partial<Session>);
+
+  it("says what it has spent of which limit, and how to raise that", () => {
+    const session = spent({ tokensMax: 2_000, modelCallsMax: 9 }, "budget_reached");
+    expect(describeBudget(session)).toBe("2100 of 2000 tokens · 2 of 9 model calls");
+    expect(nextCommand(session)).toBe("stint resume 7f3a1c --max-tokens 4000");
+    const dollars = spent({ costUsdMax: 0.4 }, "budget_reached");
+    expect(describeBudget(dollars)).toBe("$0.5000 of $0.4");
+    expect(nextCommand(dollars)).toBe("stint resume 7f3a1c --max-cost 0.8");
+    expect(describeBudget(spent({}, "budget_reached"))).toBeNull();
+  });
+
+  it("is led to the prices where one is not known: no budget would help", () => {
+    const next = nextCommand(spent({ costUsdMax: 1 }, "price_unknown"));
+    expect(next).toMatch(/in prices .* then stint resume 7f3a1c$/);
+    expect(next).not.toContain("--max-cost");
   });
 });
 

@@ -64,11 +64,14 @@ export function describeWait(session: Session, nowMs: number): string | null {
   return `${what} until ${formatInstant(resumeAt, nowMs)}${why}`;
 }
 
-/** What to do about a session that waits, as a command; null when it goes on by itself. */
+/** What to do about a session that waits: a command, at its end at least; null when it goes on by itself. */
 export function nextCommand(session: Session): string | null {
   if (session.waitingFor === "permission") return `stint approve ${session.id}`;
   if (session.status !== "paused") return null;
   if (session.waitingFor === "input") return `stint steer ${session.id} "…"`;
+  if (session.error?.code === "price_unknown") {
+    return `set the model's price in prices (STINT_PRICES) where the worker runs, then stint resume ${session.id}`;
+  }
   if (session.reason === "budget_reached") return `stint resume ${session.id} ${raiseOf(session)}`;
   return session.resumeAt === null ? `stint resume ${session.id}` : null;
 }
@@ -94,13 +97,26 @@ export function exitCodeOfSession(session: Session): number {
   }
 }
 
+/** What a session has spent of its budgets; null where it has none. */
+export function describeBudget({ limits, stats }: Session): string | null {
+  const { tokensMax, costUsdMax, modelCallsMax } = limits;
+  const tokens = stats.inputTokens + stats.outputTokens;
+  const cost = stats.costUsd === null ? "an unknown cost" : `$${stats.costUsd.toFixed(4)}`;
+  const parts = [
+    tokensMax === null ? null : `${tokens} of ${tokensMax} tokens`,
+    costUsdMax === null ? null : `${cost} of $${costUsdMax}`,
+    modelCallsMax === null ? null : `${stats.modelCalls} of ${modelCallsMax} model calls`,
+  ].filter((part) => part !== null);
+  return parts.length === 0 ? null : parts.join(" · ");
+}
+
 /** The option that raises the budget that was reached, as far as the totals tell which. */
 function raiseOf({ limits, stats }: Session): string {
-  const { tokensMax, modelCallsMax } = limits;
+  const { tokensMax, costUsdMax, modelCallsMax } = limits;
   const tokens = stats.inputTokens + stats.outputTokens;
   if (tokensMax !== null && tokens >= tokensMax) return `--max-tokens ${tokensMax * 2}`;
   if (modelCallsMax !== null && stats.modelCalls >= modelCallsMax) {
     return `--max-calls ${modelCallsMax * 2}`;
   }
-  return "--max-cost USD";
+  return costUsdMax === null ? "--max-cost USD" : `--max-cost ${costUsdMax * 2}`;
 }

@@ -247,6 +247,8 @@ export interface StopRequest {
   readonly kind:
     "pause" | "cancel" | "shutdown" | "disk" | "permission" | "budget" | "login" | "lost";
   readonly message: string;
+  /** With `budget`: whether it is used up, or what a model costs is not known. */
+  readonly code?: "budget_reached" | "price_unknown";
   /** The inbox items that asked for it; the transition consumes them. */
   readonly inboxIds?: readonly string[];
 }

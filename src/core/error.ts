@@ -124,6 +124,18 @@ export const ERRORS = {
   ),
   model_unavailable: entry(503, 1, true, "Wait: it is asked again by itself. See `stint show ID`."),
   model_error: entry(502, 1, true, "Check the model's name, the key and the provider's status."),
+  budget_reached: entry(
+    409,
+    1,
+    false,
+    "Raise the budget: `stint resume ID` with --max-tokens, --max-cost or --max-calls.",
+  ),
+  price_unknown: entry(
+    422,
+    2,
+    false,
+    "Set the model's price in the setting `prices` where the worker runs, or resume with --max-cost none.",
+  ),
   max_iterations: entry(422, 1, false, "Raise limits.maxIterations and start again."),
   refusal: entry(422, 1, false, "The model declined; change the prompt."),
   cancelled: entry(409, 1, false, "The session was cancelled."),

@@ -85,7 +85,7 @@ export const EVENT_SCHEMAS = {
     reason: z.enum(REASON_CODES as unknown as [string, ...string[]]),
     epoch: count,
     workerId: text.nullish(),
-    /** What the session waits for to pass, with the reason `backoff`. */
+    /** What the session waits for to pass, with `backoff`; which budget stopped it, with `budget_reached`. */
     error: z.looseObject({ code: text, message: text }).optional(),
   }),
   thinking: z.looseObject({

@@ -65,7 +65,7 @@ export function openAttemptModels(options: AttemptModelsOptions): AttemptModels 
       stats: hold.stats,
       prices: settings.prices,
       recordExchanges: settings.recordExchanges,
-      onBudgetReached: (message) => hold.stop({ kind: "budget", message }),
+      onBudgetReached: (reached) => hold.stop({ kind: "budget", ...reached }),
       onActivity: () => lifecycle.recordActivity(sessionId),
     }));
   const onLogin = ({ message }: StintError): void => hold.stop({ kind: "login", message });

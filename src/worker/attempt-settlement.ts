@@ -156,9 +156,11 @@ export class AttemptSettlement {
       case "pause":
         await lifecycle.pauseSession(hold, { reason: "user", inboxConsumed });
         return;
-      case "budget":
-        await lifecycle.pauseSession(hold, { reason: "budget_reached" });
+      case "budget": {
+        const { code = "budget_reached", message } = request;
+        await lifecycle.pauseSession(hold, { reason: "budget_reached", error: { code, message } });
         return;
+      }
       case "disk": {
         const { message } = request;
         const failure = { reason: "workspace_error", code: "disk_full", message } as const;

@@ -563,7 +563,10 @@ export class OracleDatabase {
     const acting = to === "active" ? row.workerId : oldWorker;
     const { reason } = row;
     const { errorCode: code, errorMessage: message } = row;
-    const error = reason === "backoff" && code !== null ? { error: { code, message } } : {};
+    const error =
+      (reason === "backoff" || reason === "budget_reached") && code !== null
+        ? { error: { code, message } }
+        : {};
     const who = acting ? { workerId: acting } : {};
     const data = { from, to, reason, epoch: row.epoch, ...who, ...error };
     this.addEvent(stored, "state_changed", data);

@@ -4,7 +4,13 @@ import { describeSandbox } from "../../core/sandbox.ts";
 import { formatAge, formatDuration } from "../duration.ts";
 import type { Output } from "../output.ts";
 import { describePermission } from "../permission-text.ts";
-import { describeRemedy, describeState, describeWait, nextCommand } from "../session-text.ts";
+import {
+  describeBudget,
+  describeRemedy,
+  describeState,
+  describeWait,
+  nextCommand,
+} from "../session-text.ts";
 import { systemClock } from "../system-clock.ts";
 import { toSafeLine, toSafeText } from "../terminal-safe.ts";
 
@@ -56,6 +62,7 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
     ["files", describePlace(workspace)],
     ["sandbox", session.sandbox && toSafeLine(describeSandbox(session.sandbox))],
     ["used", describeStats(stats)],
+    ["budget", describeBudget(session)],
     ["created", ago(session.createdAt)],
     ["active", `${formatDuration(session.activeMs)} in ${plural(session.attempts, "attempt")}`],
     ["activity", session.status === "active" ? ago(session.lastActivityAt) : null],

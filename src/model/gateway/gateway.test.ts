@@ -370,6 +370,32 @@ const NO_BUDGET = {
   modelCallTimeoutMs: 60_000,
 };
 
+const tokens = (
+  tokensMax: number,
+): Omit<typeof NO_BUDGET, "tokensMax"> & { tokensMax: number } => ({
+  ...NO_BUDGET,
+  tokensMax,
+});
+
+/** A question of about a thousand tokens. */
+const long = (max_tokens: number): object => ({
+  ...{ model: "m", max_tokens },
+  messages: [{ role: "user", content: "x".repeat(3_960) }],
+});
+
+function answerWith(response: ServerResponse, input_tokens: number, output_tokens: number): void {
+  const usage = { input_tokens, output_tokens };
+  response.writeHead(200, { "content-type": "application/json" });
+  response.end(JSON.stringify({ type: "message", content: [], stop_reason: "end_turn", usage }));
+}
+
+/** Reads an answer to its end: a call is over only then. */
+async function read(answering: Promise<Response>): Promise<number> {
+  const answer = await answering;
+  await answer.text();
+  return answer.status;
+}
+
 describe("a budget", () => {
   it.each([
     ["tokens", { tokensMax: 1_050 }, "tokens"],
@@ -406,6 +432,105 @@ describe("a budget", () => {
     expect((await gateway.handle(ask(MESSAGES, question))).status).toBe(403);
     expect(harness.reached).toEqual(["the session has used 100 of its 100 tokens"]);
     expect(harness.ledger.intents).toEqual([]);
+  });
+
+  it("lets calls side by side out only as far as what they may take fits, the others wait and are refused", async () => {
+    const asked: (() => void)[] = [];
+    const baseUrl = await harness.startProvider((_, response) => {
+      asked.push(() => answerWith(response, 1_000, 400));
+    });
+    const gateway = harness.createGateway({ baseUrl }, { limits: tokens(2_500) });
+    const answers = Array.from({ length: 20 }, () =>
+      read(gateway.handle(ask(MESSAGES, long(400)))),
+    );
+    await expect.poll(() => asked).toHaveLength(1);
+    // The second may take more than is left, and goes when nothing else is under way.
+    asked[0]?.();
+    await expect.poll(() => asked).toHaveLength(2);
+    asked[1]?.();
+    const statuses = await Promise.all(answers);
+    expect(statuses.sort()).toEqual([200, 200, ...Array<number>(18).fill(403)]);
+    expect(asked).toHaveLength(2);
+    expect(harness.reached).toEqual(["the session has used 2800 of its 2500 tokens"]);
+    expect(harness.ledger.intents).toHaveLength(2);
+    expect(harness.ledger.stats).toMatchObject({
+      modelCalls: 2,
+      inputTokens: 2_000,
+      outputTokens: 800,
+    });
+  });
+
+  it("of dollars holds calls side by side to what they may cost", async () => {
+    const asked: (() => void)[] = [];
+    const baseUrl = await harness.startProvider((_, response) => {
+      asked.push(() => answerWith(response, 1_000, 50));
+    });
+    const prices = { "anthropic:m": { input: 1, output: 2 } };
+    // About 1,010 tokens at 1 and 50 at 2 dollars a million each: two fit side by side.
+    const limits = { ...NO_BUDGET, costUsdMax: 0.0033 };
+    const gateway = harness.createGateway({ baseUrl }, { limits, prices });
+    const answers = Array.from({ length: 3 }, () => read(gateway.handle(ask(MESSAGES, long(50)))));
+    await expect.poll(() => asked).toHaveLength(2);
+    for (const answer of asked.splice(0)) answer();
+    await expect.poll(() => asked).toHaveLength(1);
+    asked[0]?.();
+    expect(await Promise.all(answers)).toEqual([200, 200, 200]);
+  });
+
+  it("lets a call that waited go on once those before it took less than they might have", async () => {
+    const asked: (() => void)[] = [];
+    const baseUrl = await harness.startProvider((_, response) => {
+      asked.push(() => answerWith(response, 1_000, 10));
+    });
+    const gateway = harness.createGateway({ baseUrl }, { limits: tokens(6_000) });
+    const first = read(gateway.handle(ask(MESSAGES, long(4_000))));
+    await expect.poll(() => asked).toHaveLength(1);
+    // This one alone would fit, but one that came before it is waiting.
+    const [second, third] = [long(3_000), long(1)].map((each) =>
+      read(gateway.handle(ask(MESSAGES, each))),
+    );
+    asked[0]?.();
+    expect(await first).toBe(200);
+    await expect.poll(() => asked).toHaveLength(2);
+    asked[1]?.();
+    expect(await second).toBe(200);
+    await expect.poll(() => asked).toHaveLength(3);
+    asked[2]?.();
+    expect(await third).toBe(200);
+    expect(harness.reached).toEqual([]);
+  });
+
+  it("takes a call that names no end of its answer for a long one", async () => {
+    const asked: (() => void)[] = [];
+    const baseUrl = await harness.startProvider((_, response) => {
+      asked.push(() => answerWith(response, 1_000, 10));
+    });
+    const gateway = harness.createGateway({ baseUrl }, { limits: tokens(60_000) });
+    const endless = { model: "m", messages: [] };
+    const answers = [endless, endless].map((each) => read(gateway.handle(ask(MESSAGES, each))));
+    await expect.poll(() => asked).toHaveLength(1);
+    asked[0]?.();
+    await expect.poll(() => asked).toHaveLength(2);
+    asked[1]?.();
+    for (const answer of answers) expect(await answer).toBe(200);
+  });
+
+  it("leaves no trace of a call that waited for room until its client left or the attempt ended", async () => {
+    const asked = vi.fn();
+    const baseUrl = await harness.startProvider(asked);
+    const gateway = harness.createGateway({ baseUrl }, { limits: tokens(1_500) });
+    const first = gateway.handle(ask(MESSAGES, long(50)));
+    await expect.poll(() => asked).toHaveBeenCalledTimes(1);
+    const client = new AbortController();
+    const left = gateway.handle(ask(MESSAGES, long(50), { signal: client.signal }));
+    const last = gateway.handle(ask(MESSAGES, long(50)));
+    client.abort();
+    expect((await left).status).toBe(499);
+    await gateway.close();
+    expect([(await first).status, (await last).status]).toEqual([503, 503]);
+    expect(asked).toHaveBeenCalledTimes(1);
+    expect(harness.ledger.intents).toHaveLength(1);
+    expect(harness.ledger.outcomes).toMatchObject([{ status: "aborted" }]);
   });
 
   it("breaks a stream off that goes beyond it", async () => {

@@ -8,11 +8,12 @@ import type { BudgetLimits } from "../../core/session.ts";
 import { findPrice } from "../prices.ts";
 import type { Upstream } from "../upstream.ts";
 import { readBeginning, readBodyText } from "./body.ts";
-import { Budget } from "./budget.ts";
+import { Budget, type BudgetRefusal } from "./budget.ts";
 import { ExchangeRecord } from "./exchange-record.ts";
 import { copyResponseHeaders } from "./headers.ts";
 import { asRecord } from "./json-value.ts";
 import { ModelCall } from "./model-call.ts";
+import { readOutputTokensMax } from "./output-bound.ts";
 import { callProvider, type RetryNotice } from "./provider-call.ts";
 import { type ProviderRequest, sendToProvider } from "./provider-request.ts";
 import { Redactor } from "./redactor.ts";
@@ -49,8 +50,8 @@ export interface GatewayOptions {
   readonly recordExchanges: boolean;
   readonly clock: Clock;
   readonly log: Logger;
-  /** Told once, when a budget is used up: the attempt has to stop. */
-  readonly onBudgetReached: (message: string) => void;
+  /** Told once, when a budget lets no call out any more: the attempt has to stop. */
+  readonly onBudgetReached: (refusal: BudgetRefusal) => void;
   /** Told of every try that is followed by another. */
   readonly onRetry?: (notice: RetryNotice) => void;
   /** Told that bytes came: the agent is at work. */
@@ -68,6 +69,8 @@ export interface HandleOptions {
 interface Question extends ProviderRequest {
   readonly body: string;
   readonly model: string;
+  /** The longest answer that it asks for. */
+  readonly outputTokensMax: number;
   readonly isStreamed: boolean;
 }
 
@@ -166,7 +169,8 @@ export class ModelGateway {
     }
     this.#checkModel(route.family, model);
     const isStreamed = route.isStreamed ?? fields["stream"] === true;
-    return { route, upstream, headers: request.headers, body, model, isStreamed };
+    const outputTokensMax = readOutputTokensMax(fields);
+    return { route, upstream, headers: request.headers, body, model, isStreamed, outputTokensMax };
   }
 
   /** What costs nothing is passed on without a record. */
@@ -182,6 +186,7 @@ export class ModelGateway {
     const { call, controller, release } = exchange;
     const { clock, log, onRetry } = this.#options;
     try {
+      await this.#admit(exchange);
       await call.open();
       controller.signal.throwIfAborted();
       call.isSent = true;
@@ -217,7 +222,16 @@ export class ModelGateway {
     }
   }
 
-  /** Refuses what no budget is left for; from here on nothing else is let in before it counts. */
+  /** Waits for room within the budgets; what no budget is left for is refused. */
+  async #admit({ call, controller, question }: Exchange): Promise<void> {
+    const { callId, provider, model } = call.intent;
+    const reserve = call.computeReserve(question.outputTokensMax);
+    const demand = { callId, model: `${provider}:${model}`, reserve };
+    const refusal = await this.#budget.admit(demand, controller.signal);
+    if (refusal !== null) throw this.#reachBudget(refusal);
+    controller.signal.throwIfAborted();
+  }
+
   #openExchange(question: Question, client: AbortSignal): Exchange {
     const { provider, isVendorOwn } = question.upstream;
     const { model } = question;
@@ -225,8 +239,6 @@ export class ModelGateway {
     if (this.#exchanges.size >= CALLS_MAX) {
       throw new GatewayRefusal(429, "Too many calls at a time.");
     }
-    const refusal = this.#budget.refuseNext(`${provider}:${model}`, price !== null);
-    if (refusal !== null) throw this.#reachBudget(refusal);
     const controller = new AbortController();
     const call = this.#makeCall(question, price);
     const unlink = this.#linkEnds(client, controller, call.intent.timeoutMs);
@@ -336,11 +348,12 @@ export class ModelGateway {
   }
 
   /** The first to find it tells the attempt; what is under way is broken off. */
-  #reachBudget(message: string): GatewayRefusal {
-    const refusal = new GatewayRefusal(403, `The budget is used up: ${message}.`);
+  #reachBudget(reached: BudgetRefusal): GatewayRefusal {
+    const what = reached.code === "budget_reached" ? "is used up" : "cannot be kept";
+    const refusal = new GatewayRefusal(403, `The budget ${what}: ${reached.message}.`);
     if (this.#isOverBudget) return refusal;
     this.#isOverBudget = true;
-    this.#options.onBudgetReached(message);
+    this.#options.onBudgetReached(reached);
     for (const { controller } of this.#exchanges) controller.abort(refusal);
     return refusal;
   }

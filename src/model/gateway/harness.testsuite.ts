@@ -117,7 +117,7 @@ export class GatewayHarness {
       stats: EMPTY_STATS,
       prices: {},
       recordExchanges: false,
-      onBudgetReached: (message) => this.reached.push(message),
+      onBudgetReached: ({ message }) => this.reached.push(message),
       onRetry: ({ retry }) => this.retries.push(retry),
       ...rest,
     });

@@ -37,7 +37,8 @@ export class ModelCall {
   /** Resolves when the outcome is recorded. */
   readonly closed: Promise<void>;
   readonly #options: ModelCallOptions;
-  #opening: Promise<void> = Promise.resolve();
+  /** Null until the budget has let it in. */
+  #opening: Promise<void> | null = null;
   #closing: Promise<void> | null = null;
   #tellClosed: () => void = () => undefined;
 
@@ -48,13 +49,21 @@ export class ModelCall {
     this.closed = new Promise((resolve) => (this.#tellClosed = resolve));
   }
 
-  /** Records the intent; resolves when it is durable. */
+  /** Records the intent of a call that the budget has let in; resolves when it is durable. */
   async open(): Promise<void> {
-    const { budget, ledger } = this.#options;
-    const { callId } = this.intent;
-    budget.open(callId);
-    this.#opening = ledger.openCall(this.intent);
+    this.#opening = this.#options.ledger.openCall(this.intent);
     await this.#opening;
+  }
+
+  /** What the call may come to: its input, and an answer of so many tokens. */
+  computeReserve(outputTokens: number): {
+    readonly tokens: number;
+    readonly costUsd: number | null;
+  } {
+    const { inputTokensEstimate: inputTokens } = this.intent;
+    const usage = { ...NO_USAGE, inputTokens, outputTokens };
+    const costUsd = this.#computeCost({ usage, cacheWriteLongTokens: 0, isEstimated: true });
+    return { tokens: inputTokens + outputTokens, costUsd };
   }
 
   /** Tells the budget what the meter has read. */
@@ -84,12 +93,12 @@ export class ModelCall {
     const { usage, isEstimated } = metered;
     const costUsd = this.#computeCost(metered);
     budget.close(intent.callId, usage, costUsd);
-    const isRecorded = await this.#opening.then(
+    const isRecorded = await this.#opening?.then(
       () => true,
       () => false,
     );
     // It never went out: whoever wanted to open it was told why.
-    if (!isRecorded) return;
+    if (isRecorded !== true) return;
     const exchange = this.record?.toJson();
     try {
       const known = { callId: intent.callId, status, httpStatus, usage, costUsd };

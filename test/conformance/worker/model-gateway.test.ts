@@ -40,7 +40,7 @@ function startWorker(
       const lookUpScript = (id: string) => store.getScript(id);
       const clock = systemClock;
       const access = new ModelAccess({
-        env: {},
+        env: { OPENAI_BASE_URL: "http://127.0.0.1:1/v1" },
         ...{ settings, lifecycle, lookUpScript, clock, logger },
       });
       models.push(access);
@@ -116,6 +116,14 @@ it.each([
     await worker.step();
     const paused = await harness.waitForStatus(id, "paused");
     expect(paused).toMatchObject({ reason: "budget_reached", resumeAt: null, attempts: 0 });
+    expect(paused.error).toMatchObject({
+      code: "budget_reached",
+      message: expect.stringMatching(/^the session has (used|cost)/) as string,
+    });
+    const changes = (await harness.store.readEvents(id, {})).filter(
+      ({ type }) => type === "state_changed",
+    );
+    expect(changes.at(-1)?.data["error"]).toEqual(paused.error);
     expect(paused.stats.modelCalls).toBe(1);
     // Resumed as it is it has nothing to spend.
     await worker.idle();
@@ -138,10 +146,32 @@ it.each([
     });
     await worker.step();
     const done = await harness.waitForStatus(id, "completed");
+    expect(done.error).toBeNull();
     expect(done.stats).toMatchObject({ modelCalls: 3, inputTokens: 3_300, iterations: 3 });
     expect(foldEvents(await harness.store.readEvents(id, {})).stats).toEqual(done.stats);
   },
 );
+
+it("says of a model without a price why it is not called under a budget of dollars", async () => {
+  const agent = createFakeAgent(async (context) => {
+    const door = await context.openModelDoor();
+    const headers = { authorization: `Bearer ${door.token}` };
+    const body = JSON.stringify({ model: "side", input: "A title?" });
+    await fetch(`${door.urls.openai}/responses`, { method: "POST", headers, body });
+    throw context.signal.reason as Error;
+  }, "builtin");
+  const worker = await startWorker(agent);
+  const id = await harness.createSession({
+    ...{ agent: "builtin", model: "openai:side" },
+    limits: { ...resolveLimits(loadConfig()), costUsdMax: 1 },
+  });
+  await worker.step();
+  const paused = await harness.waitForStatus(id, "paused");
+  expect(paused.error).toMatchObject({
+    code: "price_unknown",
+    message: expect.stringContaining("openai:side is not known") as string,
+  });
+});
 
 it("gives a program a door, meters what comes by it, and closes it with the attempt", async () => {
   let address = "";
