@@ -3,6 +3,7 @@ import type { FileHandle } from "node:fs/promises";
 import { join } from "node:path";
 import type { CallId, CustodyExit } from "../core/attempt.ts";
 import { StintError } from "../core/error.ts";
+import { readBootId } from "./process-mark.ts";
 import { syncFolder } from "./storage.ts";
 
 /** What is recorded of the command of a call. */
@@ -163,10 +164,4 @@ function checkName(callId: CallId): string {
 function ignoreMissing(error: unknown): null {
   if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
   throw error;
-}
-
-/** Empty where the system does not say: then no record is known to be of the present boot. */
-async function readBootId(): Promise<string> {
-  const text = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => "");
-  return text.trim();
 }

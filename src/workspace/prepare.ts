@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { mkdir, readdir, realpath, rename, writeFile } from "node:fs/promises";
+import { mkdir, realpath, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { StintError } from "../core/error.ts";
 import type { WorkspaceRequest } from "../core/workspace.ts";
@@ -8,6 +7,7 @@ import type { CloneResult } from "./clone.ts";
 import { openCopier } from "./copy.ts";
 import { findGit } from "./git.ts";
 import { createGitSnapshots, initShadow, unlockShadow } from "./git-snapshots.ts";
+import { discardLeftovers, nameDoomed, nameDraft } from "./leftovers.ts";
 import { createPlainSnapshots } from "./plain-snapshots.ts";
 import { removeFolder } from "./remove.ts";
 import { isInside, listWorkTree, resolveSource, stripCredentials } from "./source.ts";
@@ -51,7 +51,8 @@ const TRUST = "[safe]\n\tdirectory = *\n";
 /**
  * Makes the workspace of a session, or finds the one that is there: a second call, also after a
  * crash in the middle of the first, gives the same workspace and the same base. A copy is made
- * beside, flushed, and renamed to its place; a half-made one is thrown away. The source is only
+ * beside, flushed, and renamed to its place; a half-made one is thrown away. Of
+ * two processes at once both get what the first has made. The source is only
  * read.
  * @throws {workspace_missing} {workspace_invalid} {workspace_outside_roots} for the source.
  * @throws {workspace_clone_failed} with what git said.
@@ -70,18 +71,30 @@ export async function prepareWorkspace(options: PrepareOptions): Promise<Workspa
 
   const source = await resolveSource(request, options.allowedRoots);
   if (request.mode === "in-place") requireApart(source, dataDir);
-  const making = join(dataDir, "workspaces", `.making-${sessionId}-${randomUUID()}`);
+  const making = await nameDraft(join(dataDir, "workspaces"), sessionId);
   await makePrivateFolder(making);
   try {
     const made = await makeWorkspace({ ...options, dataDir }, source, making);
     await writeManifest(making, made);
     await syncTree(making);
-    await publishFolder(making, store);
+    await publishUnlessTaken(making, store);
   } catch (error) {
     await removeFolder(making);
     throw explainFull(error);
   }
   return openWorkspace({ sessionId, dataDir });
+}
+
+/** Of several processes that make the same workspace, the first one's stays. */
+async function publishUnlessTaken(making: string, store: string): Promise<void> {
+  try {
+    await publishFolder(making, store);
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== "ENOTEMPTY" && code !== "EEXIST") throw error;
+    if ((await readManifest(store)) === null) throw error;
+    await removeFolder(making);
+  }
 }
 
 /**
@@ -98,13 +111,16 @@ export async function openWorkspace({ sessionId, dataDir }: WorkspaceKey): Promi
 
 /**
  * Removes a copy with all that belongs to it; of a workspace in place only what Stint keeps, never
- * the directory itself. Harmless when there is none.
+ * the directory itself. Harmless when there is none. False when a living process still makes one.
  */
-export async function removeWorkspace({ sessionId, dataDir }: WorkspaceKey): Promise<void> {
+export async function removeWorkspace({ sessionId, dataDir }: WorkspaceKey): Promise<boolean> {
   const store = locateStore(dataDir, sessionId);
-  const doomed = join(dataDir, "workspaces", `.removing-${sessionId}-${randomUUID()}`);
-  if (await exists(store)) await rename(store, doomed);
-  await discardLeftovers(dataDir, sessionId);
+  try {
+    await rename(store, nameDoomed(join(dataDir, "workspaces"), sessionId));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+  return discardLeftovers(dataDir, sessionId);
 }
 
 async function reuse(workspace: Workspace): Promise<Workspace> {
@@ -113,17 +129,6 @@ async function reuse(workspace: Workspace): Promise<Workspace> {
   }
   if (workspace.snapshots === "git") await unlockShadow(workspace);
   return workspace;
-}
-
-export async function discardLeftovers(dataDir: string, sessionId: string): Promise<void> {
-  const folder = join(dataDir, "workspaces");
-  const names = await readdir(folder).catch(() => [] as string[]); // nothing was ever prepared
-  const own = [`.making-${sessionId}-`, `.removing-${sessionId}-`];
-  // The rest of the name is a UUID: another session's id may begin with this one.
-  const left = names.filter((name) =>
-    own.some((start) => name.startsWith(start) && name.length === start.length + 36),
-  );
-  for (const name of left) await removeFolder(join(folder, name));
 }
 
 function requireApart(source: WorkspaceSource, dataDir: string): void {

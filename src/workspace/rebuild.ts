@@ -1,11 +1,11 @@
-import { randomUUID } from "node:crypto";
 import { mkdir, readdir, realpath, rename, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { StintError } from "../core/error.ts";
 import type { SnapshotPart, SnapshotStore } from "../core/snapshot-store.ts";
 import type { SnapshotId } from "../core/workspace.ts";
 import { checkOutSnapshot, initShadow } from "./git-snapshots.ts";
-import { discardLeftovers, explainFull, makeHome, openWorkspace } from "./prepare.ts";
+import { discardLeftovers, nameDoomed, nameDraft } from "./leftovers.ts";
+import { explainFull, makeHome, openWorkspace } from "./prepare.ts";
 import { restoreHome } from "./home-restore.ts";
 import { removeFolder } from "./remove.ts";
 import { inTurn, openSnapshots } from "./snapshot.ts";
@@ -47,7 +47,7 @@ export async function rebuildWorkspace(options: RebuildOptions): Promise<Workspa
   const dataDir = await realpath(options.dataDir);
   await discardLeftovers(dataDir, sessionId);
   const folder = join(dataDir, "workspaces");
-  const making = join(folder, `.making-${sessionId}-${randomUUID()}`);
+  const making = await nameDraft(folder, sessionId);
   await makePrivateFolder(making);
   try {
     await makeHome(join(making, STORED.home));
@@ -58,9 +58,7 @@ export async function rebuildWorkspace(options: RebuildOptions): Promise<Workspa
     await writeManifest(making, made);
     await syncTree(making);
     const store = locateStore(dataDir, sessionId);
-    if (await exists(store)) {
-      await rename(store, join(folder, `.removing-${sessionId}-${randomUUID()}`));
-    }
+    if (await exists(store)) await rename(store, nameDoomed(folder, sessionId));
     await publishFolder(making, store);
   } catch (error) {
     await removeFolder(making);

@@ -1,4 +1,6 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import {
   chmod,
   chown,
@@ -12,6 +14,7 @@ import {
   rename,
   rm,
   symlink,
+  utimes,
   writeFile,
 } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -22,6 +25,7 @@ import type { WorkspaceRequest } from "../core/workspace.ts";
 import { applyToSource } from "./apply.ts";
 import { diffWorkspace } from "./diff.ts";
 import { openWorkspace, prepareWorkspace, removeWorkspace } from "./prepare.ts";
+import { markProcess } from "./process-mark.ts";
 import { restoreSnapshot } from "./restore.ts";
 import { createSnapshot, listSnapshotFiles, readSnapshotFile } from "./snapshot.ts";
 import { resolveRealPath, stripCredentials } from "./source.ts";
@@ -208,9 +212,10 @@ describe("a copy of a repository", () => {
 
   it("is the same workspace when it is asked for again, and made anew after a crash", async () => {
     const sessionId = "again";
+    const crashed = `4194304.1.${randomUUID()}.1.${randomUUID()}`;
     await put(dataDir, {
-      [`workspaces/.making-again-${"0".repeat(36)}/tree/half`]: "half",
-      [`workspaces/.making-again-2-${"0".repeat(36)}/tree/other`]: "of session again-2",
+      [`workspaces/.making-again.${crashed}/tree/half`]: "half",
+      [`workspaces/.making-again-2.${crashed}/tree/other`]: "of session again-2",
     });
     const first = await prepare({ source }, { sessionId });
     await put(first.path, { "work.txt": "work\n" });
@@ -232,20 +237,49 @@ describe("a copy of a repository", () => {
     await createSnapshot(second);
     expect(execFileSync("find", [second.store, "-name", "*.lock"], { encoding: "utf8" })).toBe("");
     expect(await readdir(join(dataDir, "workspaces"))).toEqual([
-      `.making-again-2-${"0".repeat(36)}`,
+      `.making-again-2.${crashed}`,
       "again",
     ]);
   });
 
-  it("gives two calls at once one workspace", async () => {
+  it("gives two calls at once the workspace of the first, and leaves nothing of the other", async () => {
     const sessionId = "twice";
-    const [first, second] = await Promise.allSettled([
+    const [first, second] = await Promise.all([
       prepare({ source }, { sessionId }),
       prepare({ source }, { sessionId }),
     ]);
-    const won = [first, second].filter(({ status }) => status === "fulfilled");
-    expect(won.length).toBeGreaterThan(0);
-    expect(await get((await openWorkspace({ sessionId, dataDir })).path, "dir/b.txt")).toBe("b\n");
+    expect(second).toEqual(first);
+    expect(await get(first.path, "dir/b.txt")).toBe("b\n");
+    expect(await readdir(join(dataDir, "workspaces"))).toEqual([sessionId]);
+  });
+
+  it("leaves alone what a living process makes, and removes it once that process is gone", async () => {
+    const sessionId = "shared";
+    const maker = spawn("sleep", ["600"]);
+    const name = `.making-shared.${await markProcess(maker.pid)}.${randomUUID()}`;
+    await put(dataDir, { [`workspaces/${name}/tree/half`]: "half" });
+    await prepare({ source }, { sessionId });
+    expect(await readdir(join(dataDir, "workspaces"))).toEqual([name, sessionId]);
+    expect(await removeWorkspace({ sessionId, dataDir })).toBe(false);
+    expect(await readdir(join(dataDir, "workspaces"))).toEqual([name]);
+    maker.kill("SIGKILL");
+    await once(maker, "exit");
+    expect(await removeWorkspace({ sessionId, dataDir })).toBe(true);
+    expect(await readdir(join(dataDir, "workspaces"))).toEqual([]);
+  });
+
+  it("removes what a process made of which nothing is known once it is an hour old", async () => {
+    const sessionId = "elsewhere";
+    const [pid, start, boot] = (await markProcess()).split(".");
+    const name = `.making-elsewhere.${pid}.${start}.${boot}.1.${randomUUID()}`;
+    const draft = join(dataDir, "workspaces", name);
+    await put(draft, { half: "half" });
+    await prepare({ source }, { sessionId });
+    expect(await readdir(draft)).toEqual(["half"]);
+    const old = new Date(Date.now() - 3_700_000);
+    await utimes(draft, old, old);
+    await prepare({ source }, { sessionId });
+    expect(await readdir(join(dataDir, "workspaces"))).toEqual([sessionId]);
   });
 
   it("leaves our own data out where it lies in the source", async () => {
