@@ -16,6 +16,14 @@ function render(...events: [SessionEvent["type"], JsonObject][]): string[] {
   );
 }
 
+const piece = (data: JsonObject): [SessionEvent["type"], JsonObject] => [
+  "terminal",
+  { command: "make", callId: "a", final: false, ...data },
+];
+
+const end = (data: JsonObject): string[] =>
+  render(["terminal", { callId: "a", output: "", exitCode: null, final: true, ...data }]);
+
 describe("EventRenderer", () => {
   it("shows the life of a session", () => {
     expect(
@@ -83,10 +91,6 @@ describe("EventRenderer", () => {
   });
 
   it("shows what a command writes to stderr as it comes, apart from its stdout, and as safe text", () => {
-    const piece = (data: JsonObject): [SessionEvent["type"], JsonObject] => [
-      "terminal",
-      { command: "make", callId: "a", final: false, ...data },
-    ];
     expect(
       render(
         piece({ output: "building\nhal" }),
@@ -110,8 +114,6 @@ describe("EventRenderer", () => {
   });
 
   it("says that an exit code is not known, instead of nothing", () => {
-    const end = (data: JsonObject): string[] =>
-      render(["terminal", { callId: "a", output: "", exitCode: null, final: true, ...data }]);
     expect(end({ exitCodeKnown: false })).toEqual(["│ ended; exit code not told"]);
     expect(end({ isError: true })).toEqual(["│ failed, as the agent says; exit code not told"]);
     expect(end({ agentExitCode: 0 })).toEqual(["│ exit code not known; the agent says 0"]);
