@@ -173,7 +173,45 @@ describe("one session", () => {
     });
     const refused = await call(["pause", id]);
     expect(refused.code).toBe(2);
-    expect(refused.stderr).toContain("Invalid state transition: failed → paused");
+    expect(refused.stderr).toContain("it has ended as failed, and cannot be paused any more");
+    expect(refused.stderr).toContain("next: Start a new one: stint run");
+  });
+
+  it("says in words why it cannot be paused or resumed as it stands", async () => {
+    const pending = server.addSession({ status: "pending" });
+    expect((await call(["pause", pending.id])).stderr).toContain("it has not begun");
+    const active = server.addSession({ status: "active" });
+    const refused = await call(["resume", active.id, "--json"]);
+    expect(JSON.parse(refused.stderr)).toMatchObject({
+      ...{ code: "illegal_transition", exitCode: 2 },
+      detail: "it is active already, and cannot be resumed",
+      remedy: `Watch it: stint attach ${active.id}`,
+    });
+  });
+
+  it("says what becomes of a paused program: frozen, until when, and where it goes on", async () => {
+    const program = server.addSession({ status: "active", agent: "command", model: null });
+    expect((await call(["pause", program.id])).stdout).not.toContain("next step");
+    const frozenUntil = new Date(Date.now() + 600_000).toISOString();
+    server.update(program.id, { frozenUntil });
+    const { stdout } = await call(["show", program.id]);
+    expect(stdout).toMatch(/frozen +until \d\d:\d\d at most/);
+    expect((await call(["resume", program.id])).stdout).toContain("goes on where it is frozen");
+    server.update(program.id, { frozenUntil: new Date(Date.now() - 1_000).toISOString() });
+    expect((await call(["show", program.id])).stdout).not.toContain("frozen");
+    expect((await call(["resume", program.id])).stdout).toContain("next free worker");
+  });
+
+  it("tells of attempts and totals only what there is", async () => {
+    const { stats } = server.addSession();
+    const { id } = server.addSession({ status: "paused", reason: "user", activeMs: 7_000 });
+    expect((await call(["show", id])).stdout).toMatch(/active +7(\.0)?s\n/);
+    server.update(id, { attempts: 2 });
+    expect((await call(["show", id])).stdout).toMatch(/active +7(\.0)?s in 2 attempts\n/);
+    server.update(id, { agent: "command", model: null, stats: { ...stats, toolCalls: 1 } });
+    expect((await call(["show", id])).stdout).toMatch(/used +1 command\n/);
+    server.update(id, { agent: "mine", stats: { ...stats, iterations: 2 } });
+    expect((await call(["show", id])).stdout).not.toContain("used");
   });
 
   it("takes a message from standard input", async () => {
@@ -405,13 +443,17 @@ describe("run", () => {
     ["failed", "agent_error", 1],
     ["expired", "deadline", 4],
   ])("waits until the session has %s", async (to, reason, expected) => {
+    const sandbox = { level: "strict", wanted: "strict", limits: "cgroup", reason: null } as const;
     whenCreated((id) => {
+      server.update(id, { sandbox });
       server.append(id, "completion", { message: "The \u001B[2Jend" });
       server.append(id, "state_changed", { from: "active", to, reason });
     });
     const { code, stdout } = await call(["run", "x", "--wait"]);
     expect(code).toBe(expected);
     expect(stdout).toContain("The end");
+    expect(stdout).toContain("sandbox    strict · limits: cgroup\n");
+    expect(stdout).toContain("0 steps · 0 tokens in, 0 out · ");
     const json = await call(["run", "x", "--wait", "--json"]);
     expect(JSON.parse(json.stdout)).toMatchObject({ status: to });
   });
@@ -435,6 +477,15 @@ describe("run", () => {
     expect(code).toBe(5);
     expect(stdout).toContain("backoff");
     expect(stdout).toContain("next: stint steer");
+  });
+
+  it("says that a command has no shell where its line would need one", async () => {
+    const piped = await call(["run", "--agent", "command", "echo hi | wc -c"]);
+    expect(piped.code).toBe(0);
+    expect(piped.stderr).toContain("| is given to the program as it is: there is no shell");
+    expect(piped.stderr).toContain("stint run --agent command -- sh -c 'echo hi | wc -c'");
+    const words = ["run", "--agent", "command", "--", "sh", "-c", "echo hi | wc -c"];
+    expect((await call(words)).stderr).toBe("");
   });
 
   it("detaches at Ctrl-C and leaves the session running", async () => {

@@ -16,6 +16,14 @@ function render(...events: [SessionEvent["type"], JsonObject][]): string[] {
   );
 }
 
+const piece = (data: JsonObject): [SessionEvent["type"], JsonObject] => [
+  "terminal",
+  { command: "make", callId: "a", final: false, ...data },
+];
+
+const end = (data: JsonObject): string[] =>
+  render(["terminal", { callId: "a", output: "", exitCode: null, final: true, ...data }]);
+
 describe("EventRenderer", () => {
   it("shows the life of a session", () => {
     expect(
@@ -82,6 +90,43 @@ describe("EventRenderer", () => {
     ]);
   });
 
+  it("shows what a command writes to stderr as it comes, apart from its stdout, and as safe text", () => {
+    expect(
+      render(
+        piece({ output: "building\nhal" }),
+        piece({ output: "", error: "a.c:1: no such \u001B]0;x\u0007fi" }),
+        piece({ output: "f\n", error: "le\u001B[2J\nstop" }),
+        piece({ errorBase64: Buffer.from([0xff, 0x00]).toString("base64") }),
+        [
+          "terminal",
+          { callId: "a", output: "", error: "it was interrupted", exitCode: 2, final: true },
+        ],
+      ),
+    ).toEqual([
+      "$ make",
+      "│ building",
+      "│ half",
+      "┃ a.c:1: no such file",
+      "┃ stop\uFFFD\u2400",
+      "│ it was interrupted",
+      "│ exit code 2",
+    ]);
+  });
+
+  it("says that an exit code is not known, instead of nothing", () => {
+    expect(end({ exitCodeKnown: false })).toEqual(["│ ended; exit code not told"]);
+    expect(end({ isError: true })).toEqual(["│ failed, as the agent says; exit code not told"]);
+    expect(end({ agentExitCode: 0 })).toEqual(["│ exit code not known; the agent says 0"]);
+    expect(end({ error: "ended by SIGKILL" })).toEqual(["│ ended by SIGKILL"]);
+    expect(end({ exitCode: 0 })).toEqual([]);
+  });
+
+  it("says of a changed file that it is binary", () => {
+    expect(render(["file_change", { path: "a.dat", action: "created", binary: true }])).toEqual([
+      "A a.dat binary",
+    ]);
+  });
+
   it("shows bytes that are no text, and a long line that does not end", () => {
     const outputBase64 = Buffer.from([0x61, 0xff, 0x00, 0x62]).toString("base64");
     expect(render(["terminal", { outputBase64 }])).toEqual(["│ a\uFFFD\u2400b"]);
@@ -120,7 +165,8 @@ describe("EventRenderer", () => {
     );
     const keys = fc.constantFrom(
       ...["from", "to", "reason", "text", "reasoning", "toolsUsed", "iteration", "command"],
-      ...["output", "outputBase64", "error", "exitCode", "callId", "final", "omittedBytes"],
+      ...["output", "outputBase64", "error", "errorBase64", "exitCode", "callId", "final"],
+      ...["omittedBytes", "agentExitCode", "isError", "binary"],
       ...["path", "oldPath", "action", "diff", "message", "code", "name", "input", "status"],
     );
     const text = fc.string({ unit: "binary", maxLength: 20 });

@@ -17,6 +17,10 @@ const CALLS_MAX = 256;
 
 type Data = SessionEvent["data"];
 
+/** The two outputs of a command: stdout and stderr, as the events name them. */
+type OutputField = "output" | "error";
+type OpenLines = Record<OutputField, string>;
+
 /** How to render. */
 export interface EventRendererOptions {
   readonly style: (style: Style, text: string) => string;
@@ -34,8 +38,8 @@ export class EventRenderer {
   readonly #style: EventRendererOptions["style"];
   readonly #color: boolean;
   readonly #summaryWidth: number;
-  /** The unfinished line of each running command. */
-  readonly #calls = new Map<string, string>();
+  /** The unfinished lines of each running command. */
+  readonly #calls = new Map<string, OpenLines>();
   /** What the agent said last: its answer repeats it. */
   #said = "";
   #shownTime = "";
@@ -144,22 +148,36 @@ export class EventRenderer {
       const command = textOf(data, "command");
       if (command !== undefined) lines.push(...this.#mark("yellow", "$", command, "bold"));
     }
-    const text = (this.#calls.get(callId) ?? "") + (textOf(data, "output") ?? "");
-    lines.push(...this.#takeOutput(callId, text, isFinal));
+    const open = this.#calls.get(callId) ?? { output: "", error: "" };
+    const output = open.output + (textOf(data, "output") ?? "");
+    // In the last event of a command `error` is what went wrong with it, and nothing that it wrote.
+    const error = open.error + ((isFinal ? undefined : textOf(data, "error")) ?? "");
+    lines.push(...this.#takeOutput(callId, { output, error }, isFinal));
     if (isFinal) lines.push(...this.#renderEnd(data));
     return lines;
   }
 
-  /** The whole lines of a command's output; the rest waits for its end. */
-  #takeOutput(callId: string, text: string, isFinal: boolean): string[] {
+  /** The whole lines of both outputs of a command; the rest waits for its end. */
+  #takeOutput(callId: string, texts: OpenLines, isFinal: boolean): string[] {
+    const output = this.#cutLines("output", texts.output, isFinal);
+    const error = this.#cutLines("error", texts.error, isFinal);
+    this.#calls.delete(callId);
+    if (!isFinal) this.#calls.set(callId, { output: output.rest, error: error.rest });
+    if (this.#calls.size > CALLS_MAX) this.#calls.delete(this.#calls.keys().next().value ?? "");
+    return [...output.lines, ...error.lines];
+  }
+
+  #cutLines(
+    field: OutputField,
+    text: string,
+    isFinal: boolean,
+  ): { readonly lines: readonly string[]; readonly rest: string } {
     const cut = isFinal || text.length - text.lastIndexOf("\n") > OPEN_LINE_CHARS_MAX;
     const end = cut ? text.length : text.lastIndexOf("\n") + 1;
-    this.#calls.delete(callId);
-    if (!isFinal) this.#calls.set(callId, text.slice(end));
-    if (this.#calls.size > CALLS_MAX) this.#calls.delete(this.#calls.keys().next().value ?? "");
-    if (end === 0) return [];
-    const bar = this.#style("dim", "│");
-    return this.#safeLines(text.slice(0, end)).map((line) => `${bar} ${line}`);
+    if (end === 0) return { lines: [], rest: text };
+    const bar = field === "error" ? this.#style("red", "┃") : this.#style("dim", "│");
+    const lines = this.#safeLines(text.slice(0, end)).map((line) => `${bar} ${line}`);
+    return { lines, rest: text.slice(end) };
   }
 
   #renderEnd(data: Data): string[] {
@@ -169,8 +187,10 @@ export class EventRenderer {
     const omitted = Number(data["omittedBytes"] ?? 0);
     if (omitted > 0) lines.push(this.#style("dim", `│ … ${omitted} bytes of output left out`));
     const exitCode = data["exitCode"];
-    if (typeof exitCode === "number" && exitCode !== 0) {
-      lines.push(this.#style("red", `│ exit code ${exitCode}`));
+    if (typeof exitCode === "number") {
+      if (exitCode !== 0) lines.push(this.#style("red", `│ exit code ${exitCode}`));
+    } else if (!error && data["final"] === true) {
+      lines.push(this.#style("yellow", `│ ${describeUnknownEnd(data)}`));
     }
     return lines;
   }
@@ -180,7 +200,9 @@ export class EventRenderer {
     const [letter, style] = FILE_MARKS[action] ?? ["M", "yellow"];
     const former = nameOf(data, "oldPath");
     const old = former === "" ? "" : `${former} → `;
-    const diff = typeof data["diff"] === "string" ? ` ${this.#countLines(data["diff"])}` : "";
+    const isBinary = data["binary"] === true;
+    const lines = typeof data["diff"] === "string" ? ` ${this.#countLines(data["diff"])}` : "";
+    const diff = isBinary ? this.#style("dim", " binary") : lines;
     const more = data["omittedFiles"];
     const rest = typeof more === "number" ? this.#style("dim", ` … and ${more} more files`) : "";
     return `${this.#style(style, letter)} ${old}${nameOf(data, "path")}${diff}${rest}`;
@@ -232,6 +254,16 @@ export class EventRenderer {
     const more = text.length - EVENT_CHARS_MAX;
     return more > 0 ? [...lines, `… ${more} more characters; see --json`] : lines;
   }
+}
+
+/** No exit code is no success: what is known of the end is said instead. */
+function describeUnknownEnd({ agentExitCode, isError }: Data): string {
+  if (typeof agentExitCode === "number") {
+    return `exit code not known; the agent says ${agentExitCode}`;
+  }
+  return isError === true
+    ? "failed, as the agent says; exit code not told"
+    : "ended; exit code not told";
 }
 
 const STATE_STYLES: Readonly<Record<string, Style>> = {

@@ -83,6 +83,29 @@ export function describeRemedy({ id, status, error }: Session): string | null {
   return ERRORS[error.code as ErrorCode].remedy.replaceAll(/\bID\b/g, id);
 }
 
+/** What a session has done and used, part by part; only what its agent has a notion of. */
+export function describeUse({ agent, model, stats }: Session): readonly string[] {
+  const { iterations, toolCalls, inputTokens, outputTokens, costUsd } = stats;
+  const isCommand = agent === "command";
+  // Agents of others tell of no steps; what is counted of them is how often they spoke.
+  const steps = agent === "builtin" ? [countOf(iterations, "step")] : [];
+  const calls = toolCalls > 0 ? [countOf(toolCalls, isCommand ? "command" : "tool call")] : [];
+  const hasTokens = model !== null || inputTokens + outputTokens > 0;
+  const tokens = hasTokens ? [`${inputTokens} tokens in, ${outputTokens} out`] : [];
+  return [...steps, ...calls, ...tokens, ...(costUsd === null ? [] : [`$${costUsd.toFixed(2)}`])];
+}
+
+/** `1 step`, `2 steps`. */
+export function countOf(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+/** Until when the processes of a paused session are kept frozen, at most; null when they are not. */
+export function frozenUntil({ status, frozenUntil: until }: Session, nowMs: number): string | null {
+  if (status !== "paused" || until == null || Date.parse(until) <= nowMs) return null;
+  return formatInstant(until, nowMs);
+}
+
 /** Exit code that tells how a session stands: 0 completed, 1 failed, 4 expired, 5 waits for a person. */
 export function exitCodeOfSession(session: Session): number {
   switch (session.status) {

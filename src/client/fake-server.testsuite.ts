@@ -199,7 +199,8 @@ export async function startFakeServer(): Promise<FakeServer> {
 
   function command(session: Session, verb: string, response: ServerResponse): void {
     const to = { pause: "paused", resume: "paused", cancel: "failed" }[verb] ?? "";
-    if (TERMINAL.has(session.status)) {
+    const isRefused = { pause: ["pending"], resume: ["pending", "active"] }[verb];
+    if (TERMINAL.has(session.status) || isRefused?.includes(session.status)) {
       const text = `Invalid state transition: ${session.status} → ${to}`;
       return problem(response, 409, "illegal_transition", text);
     }
@@ -239,6 +240,7 @@ function makeSession(number: number, fields: Partial<Session>): Session {
     reason: "created",
     waitingFor: null,
     resumeAt: null,
+    frozenUntil: null,
     epoch: 0,
     workerId: null,
     agent: "builtin",

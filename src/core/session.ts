@@ -47,6 +47,8 @@ export interface SessionSnapshot {
   readonly waitingFor: WaitingFor;
   /** When a paused session may be taken up by a worker; null: held by a person. */
   readonly resumeAt: Date | null;
+  /** Until when its worker keeps its processes frozen, at most; null when it does not. */
+  readonly frozenUntil: Date | null;
   readonly epoch: number;
   readonly workerId: string | null;
   readonly agent: string;

@@ -89,7 +89,12 @@ describe("creating a session", () => {
       "invalid_request",
       /limits\.idleTimeoutMS: is unknown; did you mean idleTimeoutMs\?/,
     ],
-    ["a limit of 0", { prompt: "x", limits: { maxIterations: 0 } }, "invalid_request", /maxIter/],
+    [
+      "a limit of 0",
+      { prompt: "x", limits: { maxIterations: 0 } },
+      "invalid_request",
+      /^limits\.maxIterations: must be at least 1$/,
+    ],
     [
       "a slip in workspace",
       { prompt: "x", workspace: { sorce: "/" } },

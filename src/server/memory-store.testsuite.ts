@@ -275,6 +275,7 @@ function toSnapshot(input: NewSession): SessionSnapshot {
     reason: "created",
     waitingFor: null,
     resumeAt: null,
+    frozenUntil: null,
     epoch: 0,
     workerId: null,
     workspace: { ...input.workspace, path: null },

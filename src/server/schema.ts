@@ -25,6 +25,9 @@ export const sessionSchema = z
     reason: z.enum(REASON_CODES as unknown as [string, ...string[]]),
     waitingFor: z.enum(["input", "permission"]).nullable(),
     resumeAt: instant.nullable(),
+    frozenUntil: instant.nullable().openapi({
+      description: "Until when its worker keeps its processes frozen, at most.",
+    }),
     epoch: count,
     workerId: z.string().nullable(),
     agent: z.string(),

@@ -31,6 +31,7 @@ export function toSessionJson(session: SessionSnapshot): Record<string, unknown>
     reason: session.reason,
     waitingFor: session.waitingFor,
     resumeAt: session.resumeAt,
+    frozenUntil: session.frozenUntil,
     epoch: session.epoch,
     workerId: session.workerId,
     agent: session.agent,

@@ -59,6 +59,18 @@ function toInvalidRequest(
   if (issue.code === "invalid_type" && readPath(value, path) === undefined) {
     return invalidField(field, "is required");
   }
+  if (issue.code === "too_small" && issue.origin === "number") {
+    return invalidField(
+      field,
+      `must be ${issue.inclusive ? "at least" : "more than"} ${issue.minimum}`,
+    );
+  }
+  if (issue.code === "too_big" && issue.origin === "number") {
+    return invalidField(
+      field,
+      `must be ${issue.inclusive ? "at most" : "less than"} ${issue.maximum}`,
+    );
+  }
   return invalidField(field, issue.message.replace(/^Invalid input: /, ""));
 }
 

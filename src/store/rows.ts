@@ -13,6 +13,7 @@ export interface SessionRow {
   readonly reason: Reason;
   readonly waiting_for: WaitingFor;
   readonly resume_at: Date | null;
+  readonly hold_until: Date | null;
   readonly epoch: number;
   readonly last_seq: number;
   readonly worker_id: string | null;
@@ -63,6 +64,7 @@ const SESSION_COLUMNS: readonly (keyof SessionRow)[] = [
   "reason",
   "waiting_for",
   "resume_at",
+  "hold_until",
   "epoch",
   "last_seq",
   "worker_id",
@@ -110,6 +112,7 @@ export function toSnapshot(row: SessionRow): SessionSnapshot {
     reason: row.reason,
     waitingFor: row.waiting_for,
     resumeAt: row.resume_at,
+    frozenUntil: row.hold_until,
     epoch: row.epoch,
     workerId: row.worker_id,
     agent: row.agent,

@@ -188,6 +188,7 @@ export function toSnapshot(row: SessionRow): SessionSnapshot {
     permissions: row.permissions ?? [],
     sandbox: null,
     resumeAt: toDate(row.resumeAt),
+    frozenUntil: toDate(row.holdUntil),
     workspace: {
       ...{ ...row.workspace, path: row.workspacePath, host: row.workspaceHost },
       ...{ snapshotId: row.snapshotId, snapshotStore: row.snapshotStore },

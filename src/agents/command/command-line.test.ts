@@ -1,6 +1,6 @@
 import { array, assert, property, string, tuple } from "fast-check";
 import { describe, expect, it } from "vitest";
-import { formatCommandLine, parseCommandLine } from "./command-line.ts";
+import { findShellOperator, formatCommandLine, parseCommandLine } from "./command-line.ts";
 
 describe("a command line", () => {
   it.each([
@@ -19,6 +19,22 @@ describe("a command line", () => {
 
   it.each(["", "   ", "''", "a 'b", 'a "b'])("refuses %j", (line) => {
     expect(() => parseCommandLine(line)).toThrow("The command line cannot be used");
+  });
+
+  it.each([
+    ["echo hi | wc -c", "|"],
+    ["make && make test", "&&"],
+    ["ls > out.txt", ">"],
+    ["ls >out.txt", ">out.txt"],
+    ["make 2>&1", "2>&1"],
+    ["sleep 9 &", "&"],
+    ["sh -c 'echo hi | wc -c'", null],
+    ["grep '|' table.txt", null],
+    ['grep "a > b" x', null],
+    ["npm test", null],
+    ["a 'b |", null],
+  ])("%j has %j of a shell", (line, operator) => {
+    expect(findShellOperator(line)).toBe(operator);
   });
 
   it("reads back any words that it writes", () => {

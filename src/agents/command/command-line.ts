@@ -35,6 +35,22 @@ export function parseCommandLine(line: string): readonly string[] {
   return words;
 }
 
+const OPERATOR = /^(?:\|\|?|&&?|;|<<?|[12&]?>>?(?:&[12]|[\w./~-]+)?)$/;
+
+/**
+ * A word of a command line that stands alone and unquoted, and would mean something to a shell
+ * only; null when there is none, or when the line has no words.
+ */
+export function findShellOperator(line: string): string | null {
+  const bare = line.split(/\s+/).filter((word) => OPERATOR.test(word));
+  if (bare.length === 0) return null;
+  try {
+    return parseCommandLine(line).find((word) => bare.includes(word)) ?? null;
+  } catch {
+    return null; // it is refused as it is, with the reason
+  }
+}
+
 /** Writes words as a line that reads back as exactly them. */
 export function formatCommandLine(words: readonly string[]): string {
   return words.map(quoteWord).join(" ");

@@ -1,9 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
-import { formatCommandLine } from "../../agents/command/command-line.ts";
+import { findShellOperator, formatCommandLine } from "../../agents/command/command-line.ts";
 import { COMMAND_AGENT } from "../../agents/command/definition.ts";
 import type { Session, SessionEvent, SessionRequest, StintClient } from "../../client.ts";
 import { StintError } from "../../core/error.ts";
+import { describeSandbox } from "../../core/sandbox.ts";
 import { SCRIPT_BYTES_MAX } from "../../core/script.ts";
 import { addExamples, type CommandContext, type CommandModule } from "../command.ts";
 import { formatDuration } from "../duration.ts";
@@ -14,6 +15,7 @@ import { readText } from "../read-text.ts";
 import {
   describeRemedy,
   describeState,
+  describeUse,
   exitCodeOfSession,
   needsPerson,
   nextCommand,
@@ -89,16 +91,31 @@ export const command: CommandModule<RunOptions> = {
 
 /** One text; a command may also come as its words, each as the shell has read it. */
 async function readPrompt(
-  { stdin }: CommandContext,
+  { stdin, output }: CommandContext,
   words: readonly string[],
   { agent }: RunOptions,
 ): Promise<string> {
   const [prompt = "", ...rest] = words;
-  if (rest.length === 0) return readText(prompt, stdin);
+  if (rest.length === 0) {
+    const text = await readText(prompt, stdin);
+    if (agent === COMMAND_AGENT.name) hintAtShell(output, text);
+    return text;
+  }
   if (agent === COMMAND_AGENT.name) return formatCommandLine(words);
   throw new StintError("usage_invalid", "too many arguments: the prompt is one", {
     remedy: "Put the prompt in quotes.",
   });
+}
+
+/** A command runs without a shell: what only a shell understands is an argument like any other. */
+function hintAtShell(output: CommandContext["output"], line: string): void {
+  const operator = findShellOperator(line);
+  if (operator === null) return;
+  const withShell = formatCommandLine(["sh", "-c", line]);
+  output.notice(
+    `${operator} is given to the program as it is: there is no shell.\n` +
+      output.hint(`For one: stint run --agent command -- ${withShell}`),
+  );
 }
 
 async function readRequestOptions(options: RunOptions, cwd: string) {
@@ -157,8 +174,16 @@ async function waitForEnd(
   follows: boolean,
 ): Promise<number> {
   let message = "";
+  let isSandboxTold = false;
   const end = await followSession(context, client, id, {
     onEvent: async (event) => {
+      // The first work of an agent: how it is bounded is known by then.
+      if (!isSandboxTold && !OF_NO_WORK.includes(event.type)) {
+        isSandboxTold = true;
+        // A server that is away ends no waiting for this: it is a remark.
+        const known = await client.sessions.get(id).catch(() => null);
+        if (known !== null) tellSandbox(context, known);
+      }
       if (follows) context.output.sessionEvent(event);
       if (event.data["status"] === "requested") await tellAsked(context, client, id, event);
       if (event.type === "completion") message = String(event.data["message"] ?? "");
@@ -189,6 +214,12 @@ async function tellAsked(
   output.notice(output.hint(`next: stint approve ${names}   or: stint deny ${names}`));
 }
 
+const OF_NO_WORK: readonly SessionEvent["type"][] = ["state_changed", "user_message"];
+
+function tellSandbox({ output }: CommandContext, { sandbox }: Session): void {
+  if (sandbox !== null) output.line(`sandbox    ${toSafeLine(describeSandbox(sandbox))}`);
+}
+
 function isPause(event: SessionEvent): boolean {
   return event.type === "state_changed" && event.data["to"] === "paused";
 }
@@ -196,8 +227,7 @@ function isPause(event: SessionEvent): boolean {
 function tellEnd({ output }: CommandContext, session: Session, message: string): void {
   const { text, style } = describeState(session);
   const took = formatDuration(session.activeMs);
-  const { iterations, inputTokens, outputTokens } = session.stats;
-  const used = `${iterations} steps, ${inputTokens + outputTokens} tokens, ${took} active`;
+  const used = [...describeUse(session), `${took} active`].join(" · ");
   const reason = toSafeLine(session.reason).replaceAll("_", " ");
   output.line();
   if (message !== "") output.result(toSafeText(message).trimEnd());

@@ -5,10 +5,13 @@ import { formatAge, formatDuration } from "../duration.ts";
 import type { Output } from "../output.ts";
 import { describePermission } from "../permission-text.ts";
 import {
+  countOf,
   describeBudget,
   describeRemedy,
   describeState,
+  describeUse,
   describeWait,
+  frozenUntil,
   nextCommand,
 } from "../session-text.ts";
 import { systemClock } from "../system-clock.ts";
@@ -41,7 +44,7 @@ export const command: CommandModule = {
 function describe(output: Output, session: Session, nowMs: number): [string, string][] {
   const state = describeState(session);
   const ago = (instant: string): string => `${formatAge(instant, nowMs)} ago`;
-  const { stats, error, workspace } = session;
+  const { error, workspace } = session;
   const next = nextCommand(session);
   const remedy = describeRemedy(session);
   const rows: [string, string | null][] = [
@@ -52,6 +55,7 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
     ],
     ["waits for", session.waitingFor ?? describeWait(session, nowMs)],
     ["goes on", session.resumeAt === null ? null : `at ${session.resumeAt}`],
+    ["frozen", describeFreeze(session, nowMs)],
     ["next", next && output.hint(next)],
     ["error", error && toSafeLine(`${error.code}: ${error.message}`)],
     ["remedy", remedy && output.hint(toSafeLine(remedy))],
@@ -61,14 +65,14 @@ function describe(output: Output, session: Session, nowMs: number): [string, str
     ["path", workspace.path && toSafeLine(workspace.path)],
     ["files", describePlace(workspace)],
     ["sandbox", session.sandbox && toSafeLine(describeSandbox(session.sandbox))],
-    ["used", describeStats(stats)],
+    ["used", describeUse(session).join(" · ") || null],
     ["budget", describeBudget(session)],
     ["created", ago(session.createdAt)],
-    ["active", `${formatDuration(session.activeMs)} in ${plural(session.attempts, "attempt")}`],
+    ["active", describeActive(session)],
     ["activity", session.status === "active" ? ago(session.lastActivityAt) : null],
     ["ended", session.completedAt && ago(session.completedAt)],
     ["worker", session.workerId && toSafeLine(session.workerId)],
-    ["log", `${plural(session.lastSeq, "event")} · epoch ${session.epoch}`],
+    ["log", `${countOf(session.lastSeq, "event")} · epoch ${session.epoch}`],
     ["parent", session.parentId],
   ];
   return rows.filter((row): row is [string, string] => row[1] !== null);
@@ -87,15 +91,16 @@ function describePlace({ host, snapshotStore }: Session["workspace"]): string | 
   return `on ${machine}, ${place ? `stored in ${toSafeLine(place)}` : "and nowhere else"}`;
 }
 
-function describeStats(stats: Session["stats"]): string {
-  const { iterations, inputTokens, outputTokens, toolCalls, costUsd } = stats;
-  const cost = costUsd === null ? "" : ` · $${costUsd.toFixed(2)}`;
-  const work = `${plural(iterations, "step")} · ${plural(toolCalls, "tool call")}`;
-  return `${work} · ${inputTokens} tokens in, ${outputTokens} out${cost}`;
+function describeFreeze(session: Session, nowMs: number): string | null {
+  const until = frozenUntil(session, nowMs);
+  return until && `until ${until} at most; a resume before goes on where its processes are`;
 }
 
-function plural(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? "" : "s"}`;
+/** Attempts that ended in good order are given back, so that none may be left to tell of. */
+function describeActive({ activeMs, attempts }: Session): string | null {
+  const took = formatDuration(activeMs);
+  if (attempts === 0) return activeMs === 0 ? null : took;
+  return `${took} in ${countOf(attempts, "attempt")}`;
 }
 
 function indent(text: string): string {

@@ -103,6 +103,7 @@ describe.skipIf(!canFreeze)("an agent that is frozen [needs bwrap and a writable
     const { id, tree } = await beginPaused(worker);
     const paused = await harness.store.getSession(id);
     expect(paused).toMatchObject({ reason: "user", resumeAt: null, attempts: 0, workerId: null });
+    expect(paused?.frozenUntil?.getTime()).toBeGreaterThan(paused?.pausedAt?.getTime() ?? Infinity);
     const before = await sumTicks(id);
     await burn();
     expect(before).toBeGreaterThan(0);
