@@ -1,5 +1,6 @@
+import { existsSync } from "node:fs";
 import { access, constants, stat } from "node:fs/promises";
-import { delimiter, resolve } from "node:path";
+import { delimiter, isAbsolute, resolve } from "node:path";
 import { StintError } from "../core/error.ts";
 import type { Sandbox } from "./sandbox.ts";
 
@@ -8,7 +9,7 @@ type View = Pick<Sandbox, "toHost" | "toInside" | "workspace">;
 /**
  * The absolute path of a program as a sandbox shows it, found as a shell inside would: by PATH, or
  * from `cwd` where the name holds a slash. Looked up before anything is started, so that a wrong
- * name is a clear answer and not the exit code of a wrapper.
+ * name is a clear answer and not the exit code of a wrapper. `shownPath` is what is told of PATH.
  * @throws {command_not_found} when there is none, it may not be run, or the sandbox does not show it.
  */
 export async function resolveCommand(
@@ -16,6 +17,7 @@ export async function resolveCommand(
   command: string,
   cwd: string,
   path: string,
+  shownPath = path,
 ): Promise<string> {
   if (command === "" || command.includes("\0")) {
     throw new StintError("command_not_found", "the name of the command is empty or broken");
@@ -36,8 +38,28 @@ export async function resolveCommand(
     const remedy = "Name its folder in STINT_SANDBOX_READ_PATHS.";
     throw new StintError("command_not_found", message, { fields, remedy });
   }
-  const where = isNamed ? "is no program that can be run" : `is not in PATH (${path})`;
+  const where = isNamed ? "is no program that can be run" : `is not in PATH (${shownPath})`;
   throw new StintError("command_not_found", `${command} ${where}`, { fields });
+}
+
+/**
+ * PATH as commands of a sandbox need it: each folder once, and only those that exist and that it
+ * shows, be it by `exposes`. Where all of the host is seen, only what is named twice is left out.
+ */
+export function narrowPath(
+  sandbox: Pick<Sandbox, "level" | "toHost" | "toInside">,
+  path: string,
+  exposes: readonly string[] = [],
+): string {
+  const folders = [...new Set(path.split(delimiter))];
+  if (sandbox.level !== "strict") return folders.join(delimiter);
+  const isShown = (folder: string): boolean => {
+    // What is exposed stands at its own place, in front of everything else.
+    const isExposed = exposes.some((root) => folder === root || folder.startsWith(`${root}/`));
+    const host = isExposed ? folder : sandbox.toHost(folder);
+    return existsSync(host) && (isExposed || sandbox.toInside(host) === folder);
+  };
+  return folders.filter((folder) => isAbsolute(folder) && isShown(folder)).join(delimiter);
 }
 
 async function isProgram(path: string): Promise<boolean> {
