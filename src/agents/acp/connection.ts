@@ -11,6 +11,8 @@ import { MessageStream } from "./message-stream.ts";
 /** What answers an agent. */
 export interface AgentHandlers {
   readonly onUpdate: (params: JsonObject) => Promise<void>;
+  /** Told what it prints to stderr, as text without controls of a terminal. */
+  readonly onStderr: (text: string) => void;
   /** Requests of the agent by method; any other is answered with an error. */
   readonly requests: Readonly<Record<string, (params: JsonObject) => Promise<JsonObject>>>;
 }
@@ -49,6 +51,7 @@ export class AgentConnection {
     process: CustodyProcess,
     wire: MessageStream,
     client: ClientConnection,
+    onStderr: (text: string) => void,
   ) {
     this.#context = context;
     this.#process = process;
@@ -56,6 +59,7 @@ export class AgentConnection {
     this.#client = client;
     this.#stderr = new StderrTail(process.stderr, (text) => {
       context.log.debug({ sessionId: context.sessionId, stderr: text }, "An agent said on stderr");
+      onStderr(text);
     });
     this.#gone = this.#watch();
     this.#gone.catch(() => undefined); // each request races it; there may be none yet
@@ -93,7 +97,8 @@ export class AgentConnection {
         },
       );
     }
-    return new AgentConnection(context, process, wire, app.connect(wire.stream));
+    const connected = app.connect(wire.stream);
+    return new AgentConnection(context, process, wire, connected, handlers.onStderr);
   }
 
   /** A sentence with the last words of the agent; empty when it said nothing. */

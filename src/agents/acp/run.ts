@@ -119,6 +119,7 @@ class AgentRun {
     const context = this.#context;
     const handlers: AgentHandlers = {
       onUpdate: (params) => this.#takeUpdate(params),
+      onStderr: (text) => this.#raw.addStderr(text),
       requests: {
         ...createFileRequests(context),
         "session/request_permission": (params) => this.#answerPermission(params),
