@@ -46,10 +46,16 @@ export async function probeAgent(
     throw new StintError(
       "usage_invalid",
       `${name} cannot be measured: it takes no model of Stint's`,
+      { remedy: "docs/agents.md says what agents of its kind do." },
     );
   }
   const { available, detail } = await adapter.probe();
-  if (!available) throw new StintError("agent_missing", detail);
+  if (!available) {
+    const isKnown = definition.package !== undefined;
+    throw new StintError("agent_missing", detail.replace(/ Install it with: .*/, ""), {
+      remedy: isKnown ? `stint agents install ${name}` : `Put it into PATH, or set agents.${name}.`,
+    });
+  }
   const measurement = new Measurement(definition, places, options);
   try {
     return await measurement.take();
@@ -164,10 +170,7 @@ class Measurement {
         prompts.some((text) => text.startsWith("[Stint]")),
     );
     if (!isRemembered)
-      this.#notes.push(
-        "It took its session up, but its model saw only the facts." +
-          JSON.stringify(requests.map((r) => r.prompts)),
-      );
+      this.#notes.push("It took its session up, but its model saw only the facts.");
     return this.#origin;
   }
 

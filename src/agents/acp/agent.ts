@@ -1,5 +1,6 @@
 import type { AgentAdapter } from "../../core/attempt.ts";
 import { StintError } from "../../core/error.ts";
+import { formatCommandLine } from "../command/command-line.ts";
 import { findProgram, type FoundProgram, type ProgramPlaces } from "../program.ts";
 import type { SessionOrigin } from "./agent-session.ts";
 import type { AcpAgentDefinition } from "./definition.ts";
@@ -36,7 +37,7 @@ export function createAcpAgent(options: AcpAgentOptions): AgentAdapter {
     async probe() {
       const program = await findProgram(command, places);
       if (program === null) return { available: false, detail: explainMissing(definition) };
-      return { available: true, detail: describeProgram(program) };
+      return { available: true, detail: describeProgram(program, definition) };
     },
     async run(context) {
       const program = await findProgram(command, places);
@@ -61,7 +62,11 @@ export function explainMissing({
   return `${title} is not installed: there is no ${command} in PATH.${how}`;
 }
 
-function describeProgram({ version, command, origin }: FoundProgram): string {
-  const place = origin === "installed" ? "installed by Stint" : command;
+function describeProgram(
+  { version, command, origin }: FoundProgram,
+  { args }: AcpAgentDefinition,
+): string {
+  const line = formatCommandLine([command, ...args]);
+  const place = origin === "installed" ? "installed by Stint" : line;
   return version === null ? place : `${version} · ${place}`;
 }

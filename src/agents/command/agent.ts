@@ -51,7 +51,7 @@ export function createCommandAgent({ definition, path }: CommandAgentOptions): A
       const found = await findProgram(program.command, { path, installed: [] });
       return found === null
         ? { available: false, detail: `there is no ${program.command} in PATH` }
-        : { available: true, detail: found.version ?? found.command };
+        : { available: true, detail: formatCommandLine([found.command, ...program.args]) };
     },
     run: (context) => new CommandSession(context, definition).work(),
   };

@@ -20,6 +20,7 @@ const COLUMNS: readonly Column[] = [
   { title: "EXIT CODE" },
   { title: "TOKENS" },
   { title: "DETAIL" },
+  { title: "MEASURED" },
 ];
 
 export const command: CommandModule = {
@@ -59,21 +60,40 @@ async function list(
     }),
   );
   output.document({ agents: found });
-  const rows = found.map(({ name, available, detail, report }): Cell[] => [
+  const rows = found.map(({ name, available, detail, report, package: from }): Cell[] => [
     { text: name },
     available
       ? { text: "✓", style: (text) => output.style("green", text) }
       : { text: "–", style: (text) => output.style("dim", text) },
     ...showReport(report),
-    { text: toSafeLine(detail) },
+    { text: toSafeLine(available || from === null ? detail : describeMissing(name)) },
+    showMeasured(report, (text) => output.style("dim", text)),
   ]);
   for (const line of formatTable(COLUMNS, rows, (text) => output.style("dim", text))) {
     output.result(line);
   }
-  if (found.some(({ report, package: from }) => from !== null && report === null)) {
-    output.line(output.hint("What an agent can do is measured by: stint agents probe NAME"));
+  output.line(output.style("dim", LEGEND));
+  const next = found.find((one) => one.available && one.package !== null && one.report === null);
+  if (next !== undefined) {
+    output.line(output.hint(`What it can do is measured by: stint agents probe ${next.name}`));
   }
   return 0;
+}
+
+const LEGEND =
+  "THERE: found on this host · RESUME: how it goes on after kill -9 · LEAVE: asks before it acts ·\n" +
+  "CANCEL: stops within a second · OUTPUT, EXIT CODE: of its commands · TOKENS: tells those of a turn\n" +
+  "?: not measured on this host";
+
+/** The version that was measured, and when: the one that is there now may be another. */
+function showMeasured(report: AgentReport | null, style: (text: string) => string): Cell {
+  if (report === null) return { text: "" };
+  const text = [report.version, report.measuredAt.slice(0, 10)].filter(Boolean).join(", ");
+  return { text: toSafeLine(text), style };
+}
+
+function describeMissing(name: string): string {
+  return `get it: stint agents install ${name}`;
 }
 
 function say(value: boolean): Cell {
@@ -129,6 +149,12 @@ async function probe(
     signal,
     onProgress: (line) => output.progress(line),
   });
+  if (!report.capabilities.completes) {
+    for (const note of report.notes) output.notice(note);
+    throw new StintError("agent_error", `${agent.name} could not be measured; nothing is stored`, {
+      remedy: "It must act by itself on the model that it is given: see docs/agents.md.",
+    });
+  }
   await writeReport(dataDir, agent.name, report);
   output.document({ name: agent.name, ...report });
   for (const [what, value] of Object.entries(report.capabilities)) {
@@ -137,7 +163,7 @@ async function probe(
     );
   }
   for (const note of report.notes) output.line(toSafeLine(note));
-  return report.capabilities.completes ? 0 : 1;
+  return 0;
 }
 
 function findAgent(agents: readonly KnownAgent[], name: string | undefined): KnownAgent {
