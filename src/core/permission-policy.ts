@@ -1,4 +1,3 @@
-import { posix } from "node:path";
 import { StintError } from "./error.ts";
 import { type PermissionRequest, TOOL_KINDS, type ToolKind } from "./permission.ts";
 
@@ -24,7 +23,8 @@ export type PermissionPolicy = (request: PermissionRequest) => PolicyDecision;
  * Reads rules such as `ask execute`, `deny edit secrets/**`, `allow tool:bash`, `ask *`. The first one
  * that covers a call decides; a call that none covers is allowed, as the sandbox is what bounds it.
  * A rule with a path pattern covers a call of which any path fits; one that allows, a call of which
- * all fit. Where a call may be of several kinds the strictest of their decisions counts. In a pattern, `*` stands for any characters but a slash, `**` for any at all, `?` for one.
+ * all fit. Where a call may be of several kinds the strictest of their decisions counts. In a pattern,
+ * `*` stands for any characters but a slash, `**` for any at all, `?` for one.
  * A path counts as it is once `.`, `..` and `//` are resolved: seen from the directory of the call,
  * one outside of it as a whole; a pattern may name both as a whole.
  * @throws {config_invalid} naming the rule.
@@ -55,7 +55,7 @@ function parseRule(text: string): PermissionRule {
   const covers = (request: PermissionRequest): boolean => {
     const { cwd, paths } = request;
     const fits = (path: string): boolean =>
-      fitsPattern(relativePath(cwd, path)) || fitsPattern(posix.resolve(cwd, path));
+      fitsPattern(relativePath(cwd, path)) || fitsPattern(resolvePath(cwd, path));
     const fitsPaths =
       decision === "allow" ? paths.length > 0 && paths.every(fits) : paths.some(fits);
     return fitsPaths && fitsTool(request);
@@ -128,8 +128,18 @@ function normalizePattern(pattern: string): string {
   return pattern.replace(/\/{2,}/g, "/").replace(/^(?:\.\/)+/, "");
 }
 
+/** The place that a path names, seen from a folder: absolute, and without `.`, `..` and `//`. */
+function resolvePath(folder: string, path: string): string {
+  const parts: string[] = [];
+  for (const part of (path.startsWith("/") ? path : `${folder}/${path}`).split("/")) {
+    if (part === "..") parts.pop();
+    else if (part !== "" && part !== ".") parts.push(part);
+  }
+  return `/${parts.join("/")}`;
+}
+
 function relativePath(cwd: string, path: string): string {
-  const absolute = posix.resolve(cwd, path);
+  const absolute = resolvePath(cwd, path);
   const folder = cwd.endsWith("/") ? cwd : `${cwd}/`;
   return absolute.startsWith(folder) ? absolute.slice(folder.length) : absolute;
 }

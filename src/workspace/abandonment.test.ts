@@ -80,7 +80,7 @@ test("a copy under way ends and leaves nothing; the next preparation gives the w
   expect(execFileSync("diff", ["-r", source, path], { encoding: "utf8" })).toBe("");
 });
 
-test("a git that is killed in the middle of storing a repository inside leaves no lock behind for the next attempt", async (context) => {
+test("a git that is killed amid storing a repository inside leaves no lock to the next attempt", async (context) => {
   requireTool(context, "git");
   const request = { mode: "copy" } as const;
   const options = { sessionId: "s1", request, dataDir, ignoredBytesMax: 1_000_000 };

@@ -265,7 +265,7 @@ function gather(folder: string): string {
   return execFileSync("sh", ["-c", script], { cwd: folder, encoding: "utf8" });
 }
 
-it("between any two trees, cut off anywhere and run again, a restore gives the snapshot and loses no byte", async () => {
+it("between any two trees, cut off anywhere, a restore gives the snapshot and loses no byte", async () => {
   const workspace = await prepare();
   const { path, store } = workspace;
   const snapshots = openSnapshots(workspace);

@@ -434,7 +434,7 @@ describe("a budget", () => {
     expect(harness.ledger.intents).toEqual([]);
   });
 
-  it("lets calls side by side out only as far as what they may take fits, the others wait and are refused", async () => {
+  it("lets out as many calls side by side as fit; the others wait and are refused", async () => {
     const asked: (() => void)[] = [];
     const baseUrl = await harness.startProvider((_, response) => {
       asked.push(() => answerWith(response, 1_000, 400));

@@ -11,7 +11,7 @@ export interface CrashRunOptions {
   readonly signal?: AbortSignal;
   /** Postgres is shut down in one of so many scenarios. @default 100 */
   readonly restartEvery?: number;
-  /** Scenarios at a time, each on a database of its own. @default 3: each keeps some twenty backends, and few stay warm */
+  /** Scenarios at a time, each on a database of its own with backends that stay warm. @default 3 */
   readonly lanes?: number;
   /** Plans with which no seed comes up. @default as they are drawn */
   readonly changePlan?: (plan: ScenarioPlan) => ScenarioPlan;
