@@ -52,6 +52,7 @@ const EXCLUDES_OF_PLAIN_FOLDERS = "node_modules/\n.venv/\n__pycache__/\n";
 const REF = "refs/heads/snapshots";
 const GITLINK = "160000";
 const ADD_TRIES = 3;
+const TRACK = ["update-index", "--add", "--remove", "--replace", "-z", "--stdin"];
 const HASH = /^[0-9a-f]{40,64}$/;
 
 /** Whether this may name a snapshot in a shadow repository, and nothing else. */
@@ -75,8 +76,7 @@ export async function initShadow(
   if (options.forced.length === 0) return;
   // What is tracked although ignored has to be named once; from then on it is in the index.
   const input = encodePath(options.forced.map((path) => `${path}\0`).join(""));
-  const args = ["update-index", "--add", "--remove", "-z", "--stdin"];
-  await runGit({ args, cwd: place.path, gitDir: shadow, workTree: place.path, input });
+  await runGit({ args: TRACK, cwd: place.path, gitDir: shadow, workTree: place.path, input });
 }
 
 /**
@@ -163,6 +163,12 @@ export function createGitSnapshots(place: SnapshotPlace, isDurable = true): Snap
       await writeRef(gitDir, REF, commit.hash, isDurable);
       state.last = { id: commit.hash, tree: tree.hash };
       return commit.hash;
+    },
+    async track(paths) {
+      for (const [index, { folder, paths: below }] of await groupByIndex(place, paths)) {
+        const call = { cwd: folder, workTree: folder, indexFile: join(gitDir, index) };
+        await run(TRACK, { ...call, input: encodePath(below.map((path) => `${path}\0`).join("")) });
+      }
     },
     readLast: () => readRef(gitDir, REF),
     async has(id) {
@@ -396,6 +402,37 @@ async function joinNested(
   });
   await rm(joined, { force: true });
   return tree;
+}
+
+/** Paths by the name of the index that they belong in: a repository inside has one of its own. */
+async function groupByIndex(
+  place: SnapshotPlace,
+  paths: readonly string[],
+): Promise<Map<string, { readonly folder: string; readonly paths: string[] }>> {
+  const found = new Map<string, { index: string; root: string }>([
+    ["", { index: "index", root: "" }],
+  ]);
+  const findIndex = async (folder: string): Promise<{ index: string; root: string }> => {
+    const known = found.get(folder);
+    if (known !== undefined) return known;
+    const cut = folder.lastIndexOf("/");
+    const outer = await findIndex(folder.slice(0, Math.max(0, cut)));
+    const index = nameIndex(outer.index, folder.slice(outer.root.length));
+    const isOwn =
+      (await exists(join(place.path, folder, ".git"))) &&
+      (await exists(join(place.store, STORED.shadow, index)));
+    const answer = isOwn ? { index, root: `${folder}/` } : outer;
+    found.set(folder, answer);
+    return answer;
+  };
+  const groups = new Map<string, { readonly folder: string; readonly paths: string[] }>();
+  for (const path of paths) {
+    const { index, root } = await findIndex(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+    const group = groups.get(index) ?? { folder: join(place.path, root), paths: [] };
+    group.paths.push(path.slice(root.length));
+    groups.set(index, group);
+  }
+  return groups;
 }
 
 /** A name of fixed length: repositories may lie deep inside each other. */
