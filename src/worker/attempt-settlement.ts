@@ -87,7 +87,7 @@ export class AttemptSettlement {
       if (isDatabaseAway(error)) {
         await this.#backOff(hold, { code: "database_unavailable", message, retryAfterMs: null });
       } else {
-        const shown = code === "agent_crashed" ? { error: { code, message } } : {};
+        const shown = { error: { code, message } };
         await lifecycle.pauseSession(hold, { reason: "agent_lost", resumeInMs, ...shown });
       }
     } catch (thrown) {

@@ -76,10 +76,10 @@ export class TurnRunner {
     });
     const prepared = await this.#prepareAgent(turn);
     if ("outcome" in prepared) return prepared;
+    const start = await this.#tryFindStart(turn);
+    if ("ending" in start) return start.ending;
     let context: WorkerAttemptContext | null = null;
     try {
-      const start = await this.#findStart(turn);
-      if ("ending" in start) return start.ending;
       hold.signal.throwIfAborted();
       const lostCalls = start.resumeFrom?.openModelCalls;
       if (lostCalls) await turn.models.closeLost(lostCalls);
@@ -101,8 +101,17 @@ export class TurnRunner {
     }
   }
 
+  /** @throws what may be otherwise at another try. */
+  async #tryFindStart(turn: Turn): Promise<TurnStart | { readonly ending: AttemptEnding }> {
+    try {
+      return await this.#findStart(turn);
+    } catch (thrown) {
+      return { ending: explainRecoveryError(turn.hold, thrown) };
+    }
+  }
+
   /** Where the agent goes on, with the files as they were there. */
-  async #findStart(turn: Turn): Promise<TurnStart | { readonly ending: AttemptEnding }> {
+  async #findStart(turn: Turn): Promise<TurnStart> {
     const { clock, store } = this.#options;
     const { hold, workspace, changes } = turn;
     const readCheckpoint = (): Promise<Checkpoint> =>
@@ -113,35 +122,30 @@ export class TurnRunner {
       await changes.commit({ id: workspace.base, calls: [] });
       return { resumeFrom: null, recovery: null };
     }
-    const recovered = await this.#recoverWorkspace(turn, checkpoint);
-    if ("ending" in recovered) return recovered;
+    const recovery = await this.#recoverWorkspace(turn, checkpoint);
     // The results of calls whose effects are gone say so now.
     const isOutdated = checkpoint.calls.some(isUnstored);
-    return { ...recovered, resumeFrom: isOutdated ? await readCheckpoint() : checkpoint };
+    return { recovery, resumeFrom: isOutdated ? await readCheckpoint() : checkpoint };
   }
 
   async #recoverWorkspace(
     { hold, workspace, changes }: Turn,
     checkpoint: Checkpoint,
-  ): Promise<Pick<TurnStart, "recovery"> | { readonly ending: AttemptEnding }> {
-    try {
-      const { session } = hold;
-      // Whoever has lost the session meanwhile must not touch files that are another's now.
-      hold.signal.throwIfAborted();
-      const readTail = (): Promise<readonly SessionEvent[]> => this.#readTail(hold);
-      const establish = (call: LedgerCall): ReturnType<typeof establishCall> =>
-        establishCall(call, { workspace, readTail });
-      const recovery = await recoverWorkspace({
-        ...{ session, workspace, checkpoint, establish },
-        commitSnapshot: (taken) => changes.commit(taken),
-      });
-      // Facts are needed until the calls are closed; a further recovery may ask for them.
-      const open = checkpoint.calls.filter(({ status }) => status === "open");
-      await workspace.discardRecords(new Set(open.map(({ epoch }) => epoch)));
-      return { recovery };
-    } catch (thrown) {
-      return { ending: explainRecoveryError(hold, thrown) };
-    }
+  ): Promise<TurnStart["recovery"]> {
+    const { session } = hold;
+    // Whoever has lost the session meanwhile must not touch files that are another's now.
+    hold.signal.throwIfAborted();
+    const readTail = (): Promise<readonly SessionEvent[]> => this.#readTail(hold);
+    const establish = (call: LedgerCall): ReturnType<typeof establishCall> =>
+      establishCall(call, { workspace, readTail });
+    const recovery = await recoverWorkspace({
+      ...{ session, workspace, checkpoint, establish },
+      commitSnapshot: (taken) => changes.commit(taken),
+    });
+    // Facts are needed until the calls are closed; a further recovery may ask for them.
+    const open = checkpoint.calls.filter(({ status }) => status === "open");
+    await workspace.discardRecords(new Set(open.map(({ epoch }) => epoch)));
+    return recovery;
   }
 
   /** The end of the log, where the output of a command that was cut off stands. */

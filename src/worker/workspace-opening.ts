@@ -1,9 +1,8 @@
 import type { Clock } from "../core/clock.ts";
 import { toStintError } from "../core/error.ts";
 import type { Logger } from "../core/log.ts";
-import { explainWorkspaceError, type AttemptEnding } from "./attempt-ending.ts";
+import { explainOpeningError, type AttemptEnding } from "./attempt-ending.ts";
 import type { AttemptWorkspace, OpenAttemptWorkspace } from "./attempt-workspace.ts";
-import { isDatabaseAway } from "./patience.ts";
 import type { SessionHold } from "./session-hold.ts";
 import { waitWithinStop } from "./stop-bound.ts";
 
@@ -18,7 +17,7 @@ export interface WorkspaceOpeningOptions {
 /**
  * Opens the workspace of an attempt, or says why the attempt ends before it began. A clone may take
  * minutes: a stop does not wait for it, and what opens too late is closed.
- * @throws where the place of the files cannot be read now: no fault of the session.
+ * @throws where the host does not open it now: no fault of the session.
  */
 export async function openUnlessStopped(
   hold: SessionHold,
@@ -43,9 +42,11 @@ async function tryOpen(hold: SessionHold, options: WorkspaceOpeningOptions): Pro
   try {
     return { workspace: await options.openWorkspace(hold.session, hold.signal) };
   } catch (thrown) {
-    const error = toStintError(thrown);
-    const isUnreachable = isDatabaseAway(error) || error.code === "snapshot_store_failed";
-    return isUnreachable ? { unreachable: error } : explainWorkspaceError(error);
+    try {
+      return explainOpeningError(toStintError(thrown));
+    } catch (unreachable) {
+      return { unreachable: toStintError(unreachable) };
+    }
   }
 }
 

@@ -4,8 +4,9 @@ import { dirname, join } from "node:path";
 import { StintError } from "../core/error.ts";
 import type { SnapshotId } from "../core/workspace.ts";
 import { readAgentRepository, restoreAgentRepository } from "./agent-repository.ts";
-import { GitFailure, readGitFields, readGitLine, runGit, throwIfAbandoned } from "./git.ts";
+import { readGitFields, readGitLine, runGit, throwIfAbandoned } from "./git.ts";
 import type { GitAnswer, GitCall } from "./git.ts";
+import { TRACK, addAll, type AddCall, type RunGit } from "./git-add.ts";
 import { holdsGitlinks, readIndexMark } from "./git-index.ts";
 import { encodeEntry, encodeObject, readRef, writeObjects, writeRef } from "./git-objects.ts";
 import type { GitObject } from "./git-objects.ts";
@@ -51,7 +52,7 @@ const EXCLUDES_OF_PLAIN_FOLDERS = "node_modules/\n.venv/\n__pycache__/\n";
 
 const REF = "refs/heads/snapshots";
 const GITLINK = "160000";
-const ADD_TRIES = 3;
+const NESTED_TRIES = 3;
 const HASH = /^[0-9a-f]{40,64}$/;
 
 /** Whether this may name a snapshot in a shadow repository, and nothing else. */
@@ -75,8 +76,7 @@ export async function initShadow(
   if (options.forced.length === 0) return;
   // What is tracked although ignored has to be named once; from then on it is in the index.
   const input = encodePath(options.forced.map((path) => `${path}\0`).join(""));
-  const args = ["update-index", "--add", "--remove", "-z", "--stdin"];
-  await runGit({ args, cwd: place.path, gitDir: shadow, workTree: place.path, input });
+  await runGit({ args: TRACK, cwd: place.path, gitDir: shadow, workTree: place.path, input });
 }
 
 /**
@@ -164,6 +164,12 @@ export function createGitSnapshots(place: SnapshotPlace, isDurable = true): Snap
       state.last = { id: commit.hash, tree: tree.hash };
       return commit.hash;
     },
+    async track(paths) {
+      for (const [index, { folder, paths: below }] of await groupByIndex(place, paths)) {
+        const call = { cwd: folder, workTree: folder, indexFile: join(gitDir, index) };
+        await run(TRACK, { ...call, input: encodePath(below.map((path) => `${path}\0`).join("")) });
+      }
+    },
     readLast: () => readRef(gitDir, REF),
     async has(id) {
       if (!isHash(id)) return false;
@@ -222,26 +228,23 @@ const AGENT_INDEX = "index-agent-git";
  * Stores the whole of the agent's own repository as files, none of which git interprets: what has
  * not changed since the last time is not read again.
  */
-async function writeAgentGit(run: TreeWriter["run"], place: SnapshotPlace): Promise<string> {
+async function writeAgentGit(run: RunGit, place: SnapshotPlace): Promise<string> {
   const folder = join(place.path, ".git");
   const before = await lstat(folder);
   const call = {
-    ...{ cwd: folder, workTree: folder, env: { GIT_LITERAL_PATHSPECS: "0" }, codes: [0, 1, 128] },
+    ...{ cwd: folder, workTree: folder },
     indexFile: join(place.store, STORED.shadow, AGENT_INDEX),
   };
   // A lock that somebody holds now would hold for ever elsewhere.
-  const paths = ["--", ":(top)", ":(top,exclude,glob)**/*.lock"];
-  for (let attempt = 1; ; attempt += 1) {
-    const args = ["add", "--all", "--force", "--ignore-errors", ...paths];
-    const { code, stderr } = await run(args, call);
-    if (code === 0 || (code === 1 && isTolerable(stderr))) break;
-    if (attempt === ADD_TRIES) throw new GitFailure(["add"], code, stderr);
+  const pathspecs = [":(top,exclude,glob)**/*.lock"];
+  if ((await addAll({ run, call, pathspecs, isForced: true })) === "nested") {
+    throw new StintError("internal", "a repository lies inside the agent's own");
   }
   const after = await lstat(folder);
   if (!before.isDirectory() || !after.isDirectory() || before.ino !== after.ino) {
     throw new StintError("workspace_invalid", "the repository was replaced while it was stored");
   }
-  return (await run(["write-tree"], { ...call, codes: [0] })).stdout.toString("utf8").trim();
+  return (await run(["write-tree"], call)).stdout.toString("utf8").trim();
 }
 
 /**
@@ -286,7 +289,7 @@ export function nameTree(id: SnapshotId): string {
 }
 
 interface TreeWriter {
-  readonly run: (args: readonly string[], call?: Partial<GitCall>) => Promise<GitAnswer>;
+  readonly run: RunGit;
   readonly gitDir: string;
   readonly folder: string;
   readonly indexFile: string;
@@ -297,7 +300,7 @@ interface TreeWriter {
 async function writeTree(writer: TreeWriter): Promise<string> {
   const { run, gitDir, folder } = writer;
   const call = { cwd: folder, workTree: folder, indexFile: join(gitDir, writer.indexFile) };
-  const isPlain = await addAll(writer, call, []);
+  const isPlain = (await addAll({ run, call, pathspecs: [] })) === "whole";
   const known = writer.state.trees.get(writer.indexFile);
   // An index that is as it was when its tree was written has that tree, which is stored.
   if (isPlain && known !== undefined && known.mark === (await readIndexMark(call.indexFile))) {
@@ -308,8 +311,7 @@ async function writeTree(writer: TreeWriter): Promise<string> {
     ? []
     : isPlain
       ? await listGitlinks(run, call)
-      : [...(await listNested(run, call))];
-  if (!isPlain) await addAll(writer, call, nested, true);
+      : await addAround(run, call);
   const line = async (args: string[], more: Partial<GitCall> = {}): Promise<string> =>
     (await run(args, { ...call, ...more })).stdout.toString("utf8").trim();
   if (nested.length === 0) {
@@ -321,37 +323,17 @@ async function writeTree(writer: TreeWriter): Promise<string> {
   return joinNested(writer, call, nested);
 }
 
-/** False when git stumbled over a repository inside; anything else is tried again, then thrown. */
-async function addAll(
-  { run }: TreeWriter,
-  call: Partial<GitCall>,
-  except: readonly string[],
-  isLast = false,
-): Promise<boolean> {
-  const pathspecs = except.map((path) => `:(top,exclude,literal)${path}`);
-  const args = ["add", "--all", "--ignore-errors", "--", ":(top)", ...pathspecs];
-  const env = { GIT_LITERAL_PATHSPECS: "0" };
-  for (let attempt = 1; ; attempt += 1) {
-    const { code, stderr } = await run(args, { ...call, env, codes: [0, 1, 128] });
-    if (code === 0) return true;
-    if (!isLast && /does not have a commit checked out/.test(stderr)) return false;
-    if (code === 1 && isTolerable(stderr)) return true;
-    // Files that change or vanish while they are read are whole at the next try.
-    if (attempt === ADD_TRIES) throw new GitFailure(["add"], code, stderr);
+/** Adds all but the repositories inside; returns those. Further ones may appear meanwhile. */
+async function addAround(run: RunGit, call: AddCall): Promise<string[]> {
+  for (let attempt = 1; attempt <= NESTED_TRIES; attempt += 1) {
+    const nested = [...(await listNested(run, call))];
+    const pathspecs = nested.map((path) => `:(top,exclude,literal)${path}`);
+    if ((await addAll({ run, call, pathspecs })) === "whole") return nested;
   }
+  throw new StintError("internal", "repositories keep appearing in the files that are stored");
 }
 
-/**
- * Whether git complains only of what no snapshot can hold: files that the agent may not read
- * itself, and names that git never stores (`.GIT` and the like). They stay out.
- */
-function isTolerable(stderr: string): boolean {
-  const complaints = stderr.split("\n").filter((line) => /^(?:error|fatal):/.test(line));
-  const known = /permission denied|invalid path|unable to add|unable to index file|insufficient/i;
-  return complaints.every((line) => known.test(line));
-}
-
-async function listGitlinks(run: TreeWriter["run"], call: Partial<GitCall>): Promise<string[]> {
+async function listGitlinks(run: RunGit, call: Partial<GitCall>): Promise<string[]> {
   const { stdout } = await run(["ls-files", "--stage", "-z"], call);
   if (!stdout.includes(`${GITLINK} `)) return [];
   const fields = stdout.toString("utf8").split("\0");
@@ -361,7 +343,7 @@ async function listGitlinks(run: TreeWriter["run"], call: Partial<GitCall>): Pro
 }
 
 /** Repositories inside, also those without a commit, which git can only name. */
-async function listNested(run: TreeWriter["run"], call: Partial<GitCall>): Promise<Set<string>> {
+async function listNested(run: RunGit, call: Partial<GitCall>): Promise<Set<string>> {
   const { stdout } = await run(["ls-files", "--others", "--exclude-standard", "-z"], call);
   const names = stdout.toString("utf8").split("\0");
   const nested = names.filter((name) => name.endsWith("/")).map((name) => name.slice(0, -1));
@@ -396,6 +378,37 @@ async function joinNested(
   });
   await rm(joined, { force: true });
   return tree;
+}
+
+/** Paths by the name of the index that they belong in: a repository inside has one of its own. */
+async function groupByIndex(
+  place: SnapshotPlace,
+  paths: readonly string[],
+): Promise<Map<string, { readonly folder: string; readonly paths: string[] }>> {
+  const found = new Map<string, { index: string; root: string }>([
+    ["", { index: "index", root: "" }],
+  ]);
+  const findIndex = async (folder: string): Promise<{ index: string; root: string }> => {
+    const known = found.get(folder);
+    if (known !== undefined) return known;
+    const cut = folder.lastIndexOf("/");
+    const outer = await findIndex(folder.slice(0, Math.max(0, cut)));
+    const index = nameIndex(outer.index, folder.slice(outer.root.length));
+    const isOwn =
+      (await exists(join(place.path, folder, ".git"))) &&
+      (await exists(join(place.store, STORED.shadow, index)));
+    const answer = isOwn ? { index, root: `${folder}/` } : outer;
+    found.set(folder, answer);
+    return answer;
+  };
+  const groups = new Map<string, { readonly folder: string; readonly paths: string[] }>();
+  for (const path of paths) {
+    const { index, root } = await findIndex(path.slice(0, Math.max(0, path.lastIndexOf("/"))));
+    const group = groups.get(index) ?? { folder: join(place.path, root), paths: [] };
+    group.paths.push(path.slice(root.length));
+    groups.set(index, group);
+  }
+  return groups;
 }
 
 /** A name of fixed length: repositories may lie deep inside each other. */

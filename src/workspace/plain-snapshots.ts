@@ -63,6 +63,8 @@ export function createPlainSnapshots(place: SnapshotPlace): Snapshots {
       if (!(await exists(locateList(id)))) await writeDurably(folder, `${id}.json`, list);
       return id;
     },
+    // What is left out here is left out by its name alone.
+    track: () => Promise.resolve(),
     readLast: () => Promise.resolve(null),
     // What lies in a `.git` is in no plain snapshot.
     isPortable: async () => !(await exists(join(place.path, ".git"))),

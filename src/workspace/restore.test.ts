@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { execFileSync } from "node:child_process";
 import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from "node:fs/promises";
-import { truncate, writeFile } from "node:fs/promises";
+import { appendFile, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
@@ -205,6 +205,34 @@ it("what restores have kept is bounded: the oldest goes first", async () => {
   expect(await get(join(store, "kept", kept.at(-1) ?? ""), "notes/run.log")).toBe("18");
 });
 
+it("what is tracked though ignored, and was removed, is in the snapshots after a restore again", async () => {
+  const source = join(base, "source");
+  await put(source, ".gitignore", "*.log\n");
+  git(base, "init", "-q", source);
+  for (const name of ["kept.log", "deep/kept.log"]) await put(source, name, "tracked\n");
+  git(source, "add", "--force", ".");
+  git(source, "commit", "-qm", "first");
+  const workspace = await prepareWorkspace({
+    sessionId: "tracked",
+    dataDir: join(base, "data"),
+    ignoredBytesMax: 1_000_000,
+    request: { mode: "copy", source },
+  });
+  const { path } = workspace;
+  const inner = join(path, "inner");
+  git(path, "init", "-q", inner);
+  await put(inner, "own.log", "inside\n");
+  await createSnapshot(workspace);
+  await put(inner, ".gitignore", "*.log\n");
+  const id = await createSnapshot(workspace);
+  const names = [".gitignore", "deep/kept.log", "inner/.gitignore", "inner/own.log", "kept.log"];
+  expect(await listSnapshotFiles(workspace, id)).toEqual(names);
+  for (const name of names) if (name.endsWith(".log")) await rm(join(path, name));
+  await createSnapshot(workspace);
+  await restoreSnapshot(workspace, id);
+  expect(await listSnapshotFiles(workspace, await createSnapshot(workspace))).toEqual(names);
+});
+
 it("a home goes back to a snapshot, and what was newer in it is kept", async () => {
   const workspace = await prepare();
   const { home, store } = workspace;
@@ -231,6 +259,8 @@ const shapes = fc.letrec<{ tree: Shape; node: Shape | "file" | "link" }>((tie) =
 const trees = fc.record({
   shape: shapes,
   ignored: fc.subarray(["a", "b/a", "c", "b", "a/c"]),
+  /** Ignored after all files are tracked. */
+  late: fc.subarray(["a", "b", "c"]),
 });
 
 /** Makes the workspace such a tree; each of its files and links has a content of its own. */
@@ -283,6 +313,10 @@ it("between any two trees, cut off anywhere, a restore gives the snapshot and lo
     fc.asyncProperty(trees, trees, fc.nat({ max: 30 }), async (first, second, changes) => {
       run += 1;
       await build(path, first, `first-${run}`);
+      if (first.late.length > 0) {
+        await createSnapshot(workspace);
+        await appendFile(join(path, ".gitignore"), `${first.late.join("\n")}\n`);
+      }
       const id = await createSnapshot(workspace);
       const contents = await build(path, second, `second-${run}`);
       const undone = [await createSnapshot(workspace)];
@@ -294,7 +328,18 @@ it("between any two trees, cut off anywhere, a restore gives the snapshot and lo
         const bytes = await snapshots.readContent(hash);
         expect([name, await holdsEntry(path, name, { kind, bytes })]).toEqual([name, true]);
       }
+      const next = await snapshots.listEntries(await createSnapshot(workspace));
+      for (const [name, entry] of await snapshots.listEntries(id)) {
+        expect([name, next.get(name)]).toEqual([name, entry]);
+      }
       const stored = await Promise.all(undone.map((one) => snapshots.listEntries(one)));
+      // What was ignored until now may be added; nothing comes back that was undone.
+      const wanted = await snapshots.listEntries(id);
+      const added = [...next].filter(([name]) => !wanted.has(name));
+      const back = added.filter(([name, { hash }]) => {
+        return stored.some((one) => one.get(name)?.hash === hash);
+      });
+      expect(back).toEqual([]);
       const hashes = new Set(stored.flatMap((one) => [...one.values()].map(({ hash }) => hash)));
       const left = `${gather(path)} ${gather(join(store, "kept"))}`;
       const lost = contents.filter((content) => {

@@ -41,6 +41,7 @@ export function restoreSnapshot(workspace: Workspace, id: SnapshotId): Promise<R
       await writeTreeEntry(workspace.path, path, { kind, bytes });
       written.push(path);
     }
+    await snapshots.track(written.filter((path) => !present.has(path)));
     const repository = await snapshots.readRepository(id);
     if (repository !== null) await restoreAgentRepository(workspace.path, repository, kept);
     return { written, removed, undo };

@@ -21,6 +21,11 @@ export interface Snapshots {
   create(options?: { readonly isPortable?: boolean }): Promise<SnapshotId>;
   /** Whether another host could make the workspace anew from this snapshot alone. */
   isPortable(id: SnapshotId): Promise<boolean>;
+  /**
+   * Lets files that were brought back be part of the snapshots after this one, also where something
+   * says that they are to be ignored, as what a repository tracks may be.
+   */
+  track(paths: readonly string[]): Promise<void>;
   /** The last one that was made here; null where that is not known. */
   readLast(): Promise<SnapshotId | null>;
   /** Whether this is a snapshot of this workspace. */
