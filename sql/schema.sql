@@ -84,6 +84,7 @@ create table stint.attempts (
   session_id uuid not null,
   epoch bigint not null,
   worker_id uuid,
+  workspace_host text,
   started_at timestamp with time zone default now() not null,
   ended_at timestamp with time zone,
   ended_state text,
@@ -225,6 +226,11 @@ create table stint.workers (
   heartbeat_at timestamp with time zone default now() not null,
   lease_expires_at timestamp with time zone not null
 ) with (fillfactor=50);
+create table stint.workspace_removals (
+  workspace_host text not null,
+  session_id uuid not null,
+  created_at timestamp with time zone default now() not null
+);
 
 -- Constraints
 
@@ -293,6 +299,8 @@ alter table stint.tool_calls add constraint tool_calls_status_check CHECK ((stat
     'finished'::text, 'interrupted'::text, 'unknown'::text])));
 alter table stint.workers add constraint workers_lease_duration_ms_check CHECK ((lease_duration_ms > 0));
 alter table stint.workers add constraint workers_pkey PRIMARY KEY (id);
+alter table stint.workspace_removals add constraint workspace_removals_pkey PRIMARY KEY (workspace_host,
+    session_id);
 
 -- Indexes
 
@@ -322,6 +330,7 @@ CREATE INDEX session_events_created ON public.session_events USING brin (created
     (pages_per_range='32', autosummarize='on');
 CREATE INDEX snapshot_removals_folder ON stint.snapshot_removals USING btree (folder);
 CREATE INDEX tool_calls_open ON stint.tool_calls USING btree (session_id) WHERE (status = 'open'::text);
+CREATE INDEX workspace_removals_created ON stint.workspace_removals USING btree (created_at);
 
 -- Functions
 
@@ -862,6 +871,10 @@ CREATE OR REPLACE FUNCTION stint.delete_session_rows()
 AS $function$
 begin
   delete from public.session_events e using old_rows o where e.session_id = o.id;
+  insert into stint.workspace_removals (workspace_host, session_id)
+  select distinct e.workspace_host, e.session_id from stint.attempts e join old_rows o on e.session_id = o.id
+  where e.workspace_host is not null
+  on conflict do nothing;
   delete from stint.attempts e using old_rows o where e.session_id = o.id;
   delete from stint.steps e using old_rows o where e.session_id = o.id;
   delete from stint.tool_calls e using old_rows o where e.session_id = o.id;
@@ -927,6 +940,19 @@ CREATE OR REPLACE FUNCTION stint.finish_snapshot_removals(p_sessions uuid[])
 AS $function$
   delete from stint.snapshot_removals where session_id = any (p_sessions)
 $function$;
+CREATE OR REPLACE FUNCTION stint.finish_workspace_removals(p_host text, p_sessions uuid[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  delete from stint.workspace_removals where workspace_host = p_host and session_id = any (p_sessions);
+  delete from stint.workspace_removals where (workspace_host, session_id) in (
+    select r.workspace_host, r.session_id from stint.workspace_removals r
+    where r.created_at < now() - interval '1 year'
+    order by r.created_at limit 1000 for update skip locked);
+end $function$;
 CREATE OR REPLACE FUNCTION stint.force_transition(p_session uuid, p_to text, p_reason text, p_message text,
     p_resume_ms bigint DEFAULT NULL::bigint)
  RETURNS public.coding_sessions
@@ -1052,8 +1078,9 @@ begin
     new.error_message := null;
     new.attempts := old.attempts + 1;
     new.sweep_at := least(now() + new.idle_timeout_ms * interval '1 millisecond', new.deadline_at);
-    insert into stint.attempts (session_id, epoch, worker_id)
-    values (new.id, new.epoch, new.worker_id);
+    insert into stint.attempts (session_id, epoch, worker_id, workspace_host)
+    values (new.id, new.epoch, new.worker_id,
+      (select w.workspace_host from stint.workers w where w.id = new.worker_id));
   elsif new.status = 'paused' then
     new.paused_at := now();
     -- A session that only ever dies is held for a person, not tried for ever. What is lost with the
@@ -1635,6 +1662,7 @@ grant execute on function stint.expire_permissions(integer) to service_role;
 grant execute on function stint.finish_snapshot_part(uuid, bigint, uuid, text, bigint, text, jsonb) to
     service_role;
 grant execute on function stint.finish_snapshot_removals(uuid[]) to service_role;
+grant execute on function stint.finish_workspace_removals(text, uuid[]) to service_role;
 grant execute on function stint.force_transition(uuid, text, text, text, bigint) to service_role;
 grant execute on function stint.heartbeat(uuid, bigint) to service_role;
 grant execute on function stint.pause_session(uuid) to service_role;
@@ -1666,6 +1694,7 @@ grant select on table stint.snapshot_removals to service_role;
 grant select on table stint.steps to service_role;
 grant select on table stint.tool_calls to service_role;
 grant select on table stint.workers to service_role;
+grant select on table stint.workspace_removals to service_role;
 
 -- Publications
 

@@ -105,6 +105,9 @@ export { openSnapshotStores } from "./worker/snapshot-stores.ts";
 export type { SnapshotStores } from "./worker/snapshot-stores.ts";
 export { createDatabaseSnapshots } from "./store/database-snapshots.ts";
 export type { DatabaseSnapshots, SnapshotRemovals } from "./store/database-snapshots.ts";
+export type { WorkspaceRemovals } from "./store/workspace-removals.ts";
+export { createWorkspaceSweep } from "./worker/workspace-sweep.ts";
+export type { WorkspaceSweepOptions } from "./worker/workspace-sweep.ts";
 export type { SnapshotPart, SnapshotStore } from "./core/snapshot-store.ts";
 
 // Agents: the one that comes with Stint, and the seam for others.

@@ -13,6 +13,7 @@
 --   stint.snapshot_parts     stored states of workspaces, where the database keeps them
 --   stint.snapshot_chunks    their bytes
 --   stint.snapshot_removals  deleted sessions whose states still lie in a folder
+--   stint.workspace_removals deleted sessions whose files still lie on a host that worked on them
 --
 -- Lock order: a session row first, then rows that belong to it. Nothing locks two sessions but the
 -- group commit (in order of id) and the sweeps (which skip what is locked).
@@ -146,6 +147,8 @@ create table stint.attempts (
   session_id uuid not null,
   epoch bigint not null,
   worker_id uuid,
+  -- Whose files it works on: what it leaves there goes when the session is deleted.
+  workspace_host text,
   started_at timestamptz not null default now(),
   ended_at timestamptz,
   ended_state text,
@@ -316,3 +319,11 @@ create table stint.snapshot_removals (
   created_at timestamptz not null default now()
 );
 create index snapshot_removals_folder on stint.snapshot_removals (folder);
+
+create table stint.workspace_removals (
+  workspace_host text not null,
+  session_id uuid not null,
+  created_at timestamptz not null default now(),
+  primary key (workspace_host, session_id)
+);
+create index workspace_removals_created on stint.workspace_removals (created_at);

@@ -156,8 +156,9 @@ begin
     new.error_message := null;
     new.attempts := old.attempts + 1;
     new.sweep_at := least(now() + new.idle_timeout_ms * interval '1 millisecond', new.deadline_at);
-    insert into stint.attempts (session_id, epoch, worker_id)
-    values (new.id, new.epoch, new.worker_id);
+    insert into stint.attempts (session_id, epoch, worker_id, workspace_host)
+    values (new.id, new.epoch, new.worker_id,
+      (select w.workspace_host from stint.workers w where w.id = new.worker_id));
   elsif new.status = 'paused' then
     new.paused_at := now();
     -- A session that only ever dies is held for a person, not tried for ever. What is lost with the
@@ -272,6 +273,10 @@ create function stint.delete_session_rows() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 begin
   delete from public.session_events e using old_rows o where e.session_id = o.id;
+  insert into stint.workspace_removals (workspace_host, session_id)
+  select distinct e.workspace_host, e.session_id from stint.attempts e join old_rows o on e.session_id = o.id
+  where e.workspace_host is not null
+  on conflict do nothing;
   delete from stint.attempts e using old_rows o where e.session_id = o.id;
   delete from stint.steps e using old_rows o where e.session_id = o.id;
   delete from stint.tool_calls e using old_rows o where e.session_id = o.id;

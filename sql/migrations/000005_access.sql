@@ -111,11 +111,22 @@ language sql security definer set search_path = pg_catalog, pg_temp as $$
   delete from stint.snapshot_removals where session_id = any (p_sessions)
 $$;
 
+-- The files of these sessions are gone from a host. One that was away for a year is not waited for.
+create function stint.finish_workspace_removals(p_host text, p_sessions uuid[]) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+begin
+  delete from stint.workspace_removals where workspace_host = p_host and session_id = any (p_sessions);
+  delete from stint.workspace_removals where (workspace_host, session_id) in (
+    select r.workspace_host, r.session_id from stint.workspace_removals r
+    where r.created_at < now() - interval '1 year'
+    order by r.created_at limit 1000 for update skip locked);
+end $$;
+
 revoke all on function stint.hold_owned, stint.put_snapshot_chunk, stint.finish_snapshot_part,
-  stint.remove_snapshot_parts, stint.finish_snapshot_removals
+  stint.remove_snapshot_parts, stint.finish_snapshot_removals, stint.finish_workspace_removals
 from public, anon, authenticated, service_role;
 grant execute on function stint.put_snapshot_chunk, stint.finish_snapshot_part,
-  stint.remove_snapshot_parts, stint.finish_snapshot_removals
+  stint.remove_snapshot_parts, stint.finish_snapshot_removals, stint.finish_workspace_removals
 to service_role;
 
 do $$

@@ -10,16 +10,21 @@ import { DEFAULT_PORT, type ListeningServer } from "../server/listen.ts";
 import { listenForMetrics } from "../server/metrics-listener.ts";
 import { createPrometheusMetrics } from "../server/prometheus.ts";
 import { connectStore } from "../store/postgres-store.ts";
-import type { ConnectionSource } from "../store/connect.ts";
-import { createDatabaseSnapshots } from "../store/database-snapshots.ts";
+import { createDatabaseSnapshots, type DatabaseSnapshots } from "../store/database-snapshots.ts";
 import { migrateDatabase } from "../store/migrate.ts";
+import type { WorkspaceRemovals } from "../store/workspace-removals.ts";
 import { readHostIdentity, type HostIdentity } from "../worker/host-identity.ts";
-import { createLocalWorkspaces, type LocalWorkspaces } from "../worker/local-workspaces.ts";
+import {
+  createLocalWorkspaces,
+  readHostId,
+  type LocalWorkspaces,
+} from "../worker/local-workspaces.ts";
 import { SessionLifecycleManager } from "../worker/session-lifecycle-manager.ts";
 import { createPeriodicService } from "../worker/service.ts";
 import { openSnapshotStores, type SnapshotStores } from "../worker/snapshot-stores.ts";
 import { createSweeper } from "../worker/sweeper.ts";
 import { createWorker, type Worker } from "../worker/worker.ts";
+import { createWorkspaceSweep } from "../worker/workspace-sweep.ts";
 import { AgentAvailability, listAgents } from "./agent-set.ts";
 import { openProcessDatabase } from "./database.ts";
 import type { Output } from "./output.ts";
@@ -41,8 +46,8 @@ export interface RuntimeOptions {
   readonly demo?: boolean;
 }
 
-/** Time between looks for deleted sessions of which a folder still holds something. */
-const SNAPSHOT_SWEEP_MS = 60_000;
+/** Time between looks for deleted sessions of which a folder or this host still holds something. */
+const REMOVAL_SWEEP_MS = 60_000;
 
 /** Server, worker and database in one process, until the signal. */
 export function runDev(options: RuntimeOptions): Promise<number> {
@@ -108,12 +113,15 @@ async function runService(
     const sweeper = createSweeper({ lifecycle, store, bootId, clock, logger, ...config });
     sweeper.start();
     running.add(() => sweeper.stop());
-    const snapshots = await openSnapshots(config, source, running);
+    const stored = createDatabaseSnapshots(source);
+    running.add(() => stored.close());
+    const snapshots = await openSnapshots(config, stored, running, logger);
     const agents = listAgents(config, process.env).map(({ adapter }) => adapter);
     const stores = { store, lifecycle, logger, metrics };
     const context: PartContext = {
       ...{ options, ...stores, agents, running, identity, snapshots },
     };
+    await startWorkspaceSweep(context, stored.workspaces);
     if (parts.worker) await startWorker(context);
     const server = parts.server ? await startServer(context, parts.worker) : null;
     const metricsUrl = parts.server ? null : await startMetrics(context);
@@ -148,20 +156,35 @@ interface PartContext {
 /** The places off this host for states of workspaces, and the sweep of what was deleted there. */
 async function openSnapshots(
   config: Config,
-  source: ConnectionSource,
+  database: DatabaseSnapshots,
   running: Running,
+  logger: Logger,
 ): Promise<SnapshotStores> {
-  const database = createDatabaseSnapshots(source);
-  running.add(() => database.close());
   const stores = await openSnapshotStores({ config, database, clock: systemClock });
   const sweep = createPeriodicService({
-    ...{ name: "snapshot-sweep", intervalMs: SNAPSHOT_SWEEP_MS, clock: systemClock },
-    logger: source.logger,
+    ...{ name: "snapshot-sweep", intervalMs: REMOVAL_SWEEP_MS, clock: systemClock, logger },
     runOnce: () => stores.sweepRemovals(),
   });
   sweep.start();
   running.add(() => sweep.stop());
   return stores;
+}
+
+/** Removes from this host what it holds of sessions that were deleted. */
+async function startWorkspaceSweep(
+  { options, lifecycle, logger, running }: PartContext,
+  removals: WorkspaceRemovals,
+): Promise<void> {
+  const { dataDir } = options.config;
+  const hostId = await readHostId(dataDir, systemClock);
+  const sweep = createWorkspaceSweep({
+    ...{ dataDir, hostId, removals, logger },
+    ...{ intervalMs: REMOVAL_SWEEP_MS, clock: systemClock },
+    isHeld: (id) =>
+      [...lifecycle.holds, ...lifecycle.frozen].some(({ sessionId }) => sessionId === id),
+  });
+  sweep.start();
+  running.add(() => sweep.stop());
 }
 
 function openWorkspaces({ options, snapshots, logger }: PartContext): Promise<LocalWorkspaces> {

@@ -10,6 +10,7 @@ import {
 import type { Ownership } from "../core/store.ts";
 import type { ConnectionSource } from "./connect.ts";
 import { ConnectionPool } from "./connection-pool.ts";
+import { createWorkspaceRemovals, type WorkspaceRemovals } from "./workspace-removals.ts";
 
 const CHUNK_BYTES_MAX = 1_048_576;
 const CONNECTIONS_MAX = 2;
@@ -27,7 +28,8 @@ export interface SnapshotRemovals {
 }
 
 /** Where the database keeps states of workspaces, and what it knows of other places. */
-export type DatabaseSnapshots = SnapshotStore & SnapshotRemovals;
+export type DatabaseSnapshots = SnapshotStore &
+  SnapshotRemovals & { readonly workspaces: WorkspaceRemovals };
 
 /**
  * Keeps states of workspaces in the database: rows of at most 1 MiB, deleted with their session,
@@ -124,6 +126,7 @@ export function createDatabaseSnapshots(source: ConnectionSource): DatabaseSnaps
         client.query("select stint.finish_snapshot_removals($1::uuid[])", [sessionIds]),
       );
     },
+    workspaces: createWorkspaceRemovals(pool),
     close: () => pool.close(),
   };
 }

@@ -88,8 +88,7 @@ export async function createLocalWorkspaces(
   };
   const workerCookie = clock.newId();
   const life = new BoundedLife(workerCookie, clock);
-  const name = nameHost(clock.newId());
-  const hostId = await readOrCreateFile(join(dataDir, "host-id"), name, clock.newId());
+  const hostId = await readHostId(dataDir, clock);
   const places = { dataDir, hostId, target, readable };
   const files = new SessionFiles({ ...places, ignoredBytesMax, allowedRoots, clock });
   // Without the namespace of pids: the files outlive that.
@@ -162,7 +161,8 @@ class BoundedLife {
   }
 }
 
-/** People are told this name: it says which machine the data folder is on. */
-function nameHost(id: string): string {
-  return `${hostname().slice(0, 200)}/${id}`;
+/** Names a data folder for ever. People are told it: it says on which machine the folder began. */
+export function readHostId(dataDir: string, clock: Pick<Clock, "newId">): Promise<string> {
+  const name = `${hostname().slice(0, 200)}/${clock.newId()}`;
+  return readOrCreateFile(join(dataDir, "host-id"), name, clock.newId());
 }

@@ -5,7 +5,7 @@ import type { SnapshotPart, SnapshotStore } from "../core/snapshot-store.ts";
 import type { SnapshotId } from "../core/workspace.ts";
 import { checkOutSnapshot, initShadow } from "./git-snapshots.ts";
 import { discardLeftovers, nameDoomed, nameDraft } from "./leftovers.ts";
-import { explainFull, makeHome, openWorkspace } from "./prepare.ts";
+import { explainFull, makeHome, openWorkspace, type WorkspaceKey } from "./prepare.ts";
 import { restoreHome } from "./home-restore.ts";
 import { removeFolder } from "./remove.ts";
 import { inTurn, openSnapshots } from "./snapshot.ts";
@@ -126,6 +126,22 @@ export async function mirrorWorkspace(options: RebuildOptions): Promise<Workspac
   await makePrivateFolder(folder);
   await discardOldMirrors(mirrors, options.sessionId);
   return inTurn({ store: folder }, () => fillStore(options, folder, folder));
+}
+
+/** Names of the mirrors that lie here. */
+export async function listMirrors(dataDir: string): Promise<string[]> {
+  try {
+    return await readdir(join(dataDir, MIRRORS));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return []; // none was ever made
+    throw error;
+  }
+}
+
+/** Removes what was brought here of a session to be looked at. Harmless when there is nothing. */
+export async function removeMirror({ sessionId, dataDir }: WorkspaceKey): Promise<void> {
+  const folder = locateSession(join(await realpath(dataDir), MIRRORS), sessionId);
+  await inTurn({ store: folder }, () => removeFolder(folder));
 }
 
 async function discardOldMirrors(mirrors: string, keep: string): Promise<void> {

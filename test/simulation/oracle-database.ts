@@ -77,6 +77,8 @@ function after(stored: StoredSession, isLast: (one: AttemptRow) => boolean): Att
 export class OracleDatabase {
   readonly sessions = new Map<string, StoredSession>();
   readonly workers = new Map<string, WorkerRow>();
+  /** Id and host of deleted sessions whose files still lie there. */
+  readonly workspaceRemovals = new Set<string>();
   /** Called after each change of a session. */
   onChanged: (sessionId: string) => void = () => undefined;
   readonly #keys = new Map<string, { readonly hash: string; readonly sessionId: string }>();
@@ -133,6 +135,9 @@ export class OracleDatabase {
     const row = this.find(id);
     if (row === null) return false;
     if (!isTerminal(row.status)) throw new StintError("session_not_terminal", id);
+    for (const { workspaceHost } of this.sessions.get(id)?.attempts ?? []) {
+      if (workspaceHost !== null) this.workspaceRemovals.add(`${id} ${workspaceHost}`);
+    }
     this.sessions.delete(id);
     for (const [key, { sessionId }] of this.#keys) if (sessionId === id) this.#keys.delete(key);
     return true;
@@ -589,7 +594,8 @@ export class OracleDatabase {
     row.attempts += 1;
     row.sweepAt = leastOf(this.now + row.limits.idleTimeoutMs, row.deadlineAt);
     const ended = { endedState: null, endedReason: null, refunded: false, progress: false };
-    stored.attempts.push({ epoch, workerId, ...ended });
+    const workspaceHost = this.workers.get(workerId ?? "")?.workspaceHost ?? null;
+    stored.attempts.push({ epoch, workerId, workspaceHost, ...ended });
   }
 
   #enterPaused(stored: StoredSession): void {

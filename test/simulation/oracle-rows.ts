@@ -53,6 +53,7 @@ export interface StoredEvent {
 export interface AttemptRow {
   readonly epoch: number;
   readonly workerId: string | null;
+  readonly workspaceHost: string | null;
   endedState: SessionState | null;
   endedReason: Reason | null;
   endedAt?: number;

@@ -33,6 +33,7 @@ export async function clearPostgres(admin: Client): Promise<void> {
   await admin.query("update coding_sessions set status = 'expired' where completed_at is null");
   await admin.query("delete from coding_sessions");
   await admin.query("delete from stint.workers");
+  await admin.query("delete from stint.workspace_removals");
 }
 
 const SESSIONS = `
@@ -46,8 +47,8 @@ const SESSIONS = `
       from session_events where session_id = c.id) as events,
     (select jsonb_agg(jsonb_build_array(kind, body, consumed_at is not null, consumed_epoch,
       delivered_iteration) order by position) from stint.inbox where session_id = c.id) as inbox,
-    (select jsonb_agg(jsonb_build_array(epoch, worker_id, ended_state, ended_reason, refunded,
-      progress) order by epoch) from stint.attempts where session_id = c.id) as attempts_made,
+    (select jsonb_agg(jsonb_build_array(epoch, worker_id, workspace_host, ended_state,
+      ended_reason, refunded, progress) order by epoch) from stint.attempts where session_id = c.id) as attempts_made,
     (select jsonb_agg(jsonb_build_array(iteration, epoch, inputs, response, finished_at is not null)
       order by iteration) from stint.steps where session_id = c.id) as steps,
     (select jsonb_agg(jsonb_build_array(id, epoch, status, result, is_error, snapshot_id,
@@ -66,7 +67,14 @@ export async function readPostgres(admin: Client): Promise<State> {
     `select id, dead_at is not null as "isDead", lease_expires_at > clock_timestamp() as "isLive"
      from stint.workers order by id`,
   );
-  return { sessions: sessions.map(sortKeys), workers: workers.map(sortKeys) };
+  const { rows: removals } = await admin.query<{ removal: string }>(
+    "select session_id || ' ' || workspace_host as removal from stint.workspace_removals",
+  );
+  return {
+    sessions: sessions.map(sortKeys),
+    workers: workers.map(sortKeys),
+    workspaceRemovals: removals.map(({ removal }) => removal).sort(),
+  };
 }
 
 /** As `jsonb_agg` tells of no rows. */
@@ -79,7 +87,7 @@ function byId<T extends { readonly id: string }>(rows: readonly T[]): T[] {
 }
 
 /** The whole state of an oracle, in the same form. */
-export function readOracle({ sessions, workers, now }: OracleDatabase): State {
+export function readOracle({ sessions, workers, workspaceRemovals, now }: OracleDatabase): State {
   const stored = byId([...sessions.values()].map((one) => ({ ...one, id: one.row.id })));
   return {
     sessions: stored.map(({ row, events, inbox, attempts, steps, calls, permissions, ...more }) =>
@@ -108,8 +116,8 @@ export function readOracle({ sessions, workers, now }: OracleDatabase): State {
         ),
         attempts_made: orNull(
           attempts.map((one) => [
-            ...[one.epoch, one.workerId, one.endedState, one.endedReason],
-            ...[one.refunded, one.progress],
+            ...[one.epoch, one.workerId, one.workspaceHost, one.endedState],
+            ...[one.endedReason, one.refunded, one.progress],
           ]),
         ),
         steps: orNull(
@@ -146,6 +154,7 @@ export function readOracle({ sessions, workers, now }: OracleDatabase): State {
         isLive: worker.leaseExpiresAt > now,
       }),
     ),
+    workspaceRemovals: [...workspaceRemovals].sort(),
   };
 }
 
