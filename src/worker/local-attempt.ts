@@ -19,7 +19,7 @@ import { openWorkspaceFiles } from "../workspace/files.ts";
 import { FrozenTime } from "../workspace/frozen-time.ts";
 import { restoreHome } from "../workspace/home-restore.ts";
 import type { CustodyProbe } from "../workspace/probe.ts";
-import { restoreSnapshot } from "../workspace/restore.ts";
+import { restoreSnapshot, type RestoreResult } from "../workspace/restore.ts";
 import { createSnapshot } from "../workspace/snapshot.ts";
 import type { Workspace } from "../workspace/storage.ts";
 import { WORKER_COOKIE } from "../workspace/watchdog.ts";
@@ -119,7 +119,8 @@ export async function openLocalAttempt(
     },
     ...(keeper !== null && { storeSnapshot: (id: SnapshotId) => keeper.keep(id) }),
     async restore(id) {
-      await work.run(() => restoreSnapshot(workspace, id));
+      const restored = await work.run(() => restoreSnapshot(workspace, id));
+      tellRestored(host.logger, session.id, id, restored);
       await boot.settle();
     },
     restoreHome: (id) => work.run(() => restoreHome(workspace, id)),
@@ -191,6 +192,21 @@ function createFreezing(
       frozenTime.end();
     },
   };
+}
+
+/** Where people find what a restore has undone. */
+function tellRestored(
+  logger: Logger,
+  sessionId: string,
+  snapshotId: SnapshotId,
+  { written, removed, undo, kept }: RestoreResult,
+): void {
+  if (written.length + removed.length === 0 && kept === null) return;
+  const counts = { written: written.length, removed: removed.length };
+  logger.info(
+    { sessionId, snapshotId, undo, ...(kept !== null && { kept }), ...counts },
+    "The files were brought back to what the log says; how they were is stored",
+  );
 }
 
 /** What is another's now is left alone at once: two gits must not meet on one index. */

@@ -11,7 +11,7 @@ export type RunGit = (args: readonly string[], call?: Partial<GitCall>) => Promi
 export type AddCall = Partial<GitCall> & { readonly workTree: string };
 
 /** What is added to which index. */
-export interface AddOptions {
+interface AddOptions {
   readonly run: RunGit;
   readonly call: AddCall;
   readonly pathspecs: readonly string[];

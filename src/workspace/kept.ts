@@ -7,6 +7,10 @@ import { STORED, makePrivateFolder } from "./storage.ts";
 
 /** How many restores keep what stood in their way; after that the oldest is dropped. */
 const KEPT_MAX = 16;
+/** How many whole workspaces that another host had gone on from are among them. */
+const REPLACED_MAX = 2;
+const REPLACED = "-replaced";
+const KEPT_NAME = /^(\d+)(?:-replaced)?$/;
 const NUMBER_DIGITS = 8;
 const OWN = 0o700;
 
@@ -21,12 +25,15 @@ export interface KeptPlace {
    * nothing is there.
    */
   keep(root: string, path: string): Promise<void>;
+  /** The folder of this restore; null while nothing had to be kept. */
+  locate(): Promise<string | null>;
 }
 
 /** Opens the place of one restore; no folder is made before something has to be kept. */
 export function openKeptPlace(store: string): KeptPlace {
   let making: Promise<string> | null = null;
   return {
+    locate: async () => making,
     keep: (root, path) =>
       reach(root, path, { followLinks: false }, async ({ parent, name, node }) => {
         if (node === null) return;
@@ -81,13 +88,39 @@ function look(root: string, path: string): Promise<"nothing" | "directory" | "ot
   });
 }
 
+/**
+ * Moves the folder of a workspace into what is kept of the one that took its place, with its states;
+ * what it had kept itself comes before it. Each step is one rename: after a crash the same call goes
+ * on.
+ */
+export async function keepReplaced(store: string, replaced: string): Promise<void> {
+  const former = join(replaced, STORED.kept);
+  const names = await readdir(former).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return [];
+    throw error;
+  });
+  const kept = join(store, STORED.kept);
+  for (const name of names.filter((one) => KEPT_NAME.test(one)).sort()) {
+    const end = name.endsWith(REPLACED) ? REPLACED : "";
+    await rename(join(former, name), await makeNextFolder(kept, end));
+  }
+  await removeFolder(join(replaced, STORED.scratch));
+  await rename(replaced, await makeNextFolder(kept, REPLACED));
+}
+
 /** Makes room for one more and the folder for it. */
-async function makeNextFolder(kept: string): Promise<string> {
+async function makeNextFolder(kept: string, end = ""): Promise<string> {
   await makePrivateFolder(kept);
-  const numbers = (await readdir(kept)).filter((name) => /^\d+$/.test(name)).sort();
-  for (const name of numbers.slice(0, -KEPT_MAX + 1)) await removeFolder(join(kept, name));
-  const next = Number(numbers.at(-1) ?? 0) + 1;
-  const folder = join(kept, String(next).padStart(NUMBER_DIGITS, "0"));
+  const names = (await readdir(kept)).filter((name) => KEPT_NAME.test(name)).sort();
+  // Made just before a crash: it must not push out what holds something.
+  const newest = names.at(-1);
+  if (newest !== undefined && (await removeEmpty(join(kept, newest)))) names.pop();
+  const doomed = new Set(names.slice(0, -KEPT_MAX + 1));
+  const whole = names.filter((name) => name.endsWith(REPLACED));
+  if (end === REPLACED) for (const name of whole.slice(0, -REPLACED_MAX + 1)) doomed.add(name);
+  for (const name of doomed) await removeFolder(join(kept, name));
+  const [, last = "0"] = KEPT_NAME.exec(names.at(-1) ?? "") ?? [];
+  const folder = join(kept, `${String(Number(last) + 1).padStart(NUMBER_DIGITS, "0")}${end}`);
   await mkdir(folder, { mode: 0o700 });
   return folder;
 }

@@ -7,7 +7,7 @@ import type { CloneResult } from "./clone.ts";
 import { openCopier } from "./copy.ts";
 import { findGit } from "./git.ts";
 import { createGitSnapshots, initShadow, unlockShadow } from "./git-snapshots.ts";
-import { discardLeftovers, nameDoomed, nameDraft } from "./leftovers.ts";
+import { discardLeftovers, keepLeftovers, nameDoomed, nameDraft } from "./leftovers.ts";
 import { createPlainSnapshots } from "./plain-snapshots.ts";
 import { removeFolder } from "./remove.ts";
 import { isInside, listWorkTree, resolveSource, stripCredentials } from "./source.ts";
@@ -66,6 +66,7 @@ export async function prepareWorkspace(options: PrepareOptions): Promise<Workspa
   const dataDir = await realpath(options.dataDir);
   const store = locateStore(dataDir, sessionId);
   await discardLeftovers(dataDir, sessionId);
+  await keepLeftovers(dataDir, sessionId);
   const ready = await readManifest(store);
   if (ready !== null) return reuse(ready);
 
@@ -120,7 +121,7 @@ export async function removeWorkspace({ sessionId, dataDir }: WorkspaceKey): Pro
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
   }
-  return discardLeftovers(dataDir, sessionId);
+  return discardLeftovers(dataDir, sessionId, { withReplaced: true });
 }
 
 async function reuse(workspace: Workspace): Promise<Workspace> {

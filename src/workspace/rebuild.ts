@@ -4,7 +4,7 @@ import { StintError } from "../core/error.ts";
 import type { SnapshotPart, SnapshotStore } from "../core/snapshot-store.ts";
 import type { SnapshotId } from "../core/workspace.ts";
 import { checkOutSnapshot, initShadow } from "./git-snapshots.ts";
-import { discardLeftovers, nameDoomed, nameDraft } from "./leftovers.ts";
+import { discardLeftovers, keepLeftovers, nameDraft, nameReplaced } from "./leftovers.ts";
 import { explainFull, makeHome, openWorkspace, type WorkspaceKey } from "./prepare.ts";
 import { restoreHome } from "./home-restore.ts";
 import { removeFolder } from "./remove.ts";
@@ -36,8 +36,9 @@ const MIRRORS_MAX = 16;
 
 /**
  * Makes the workspace of a session that was last worked on elsewhere, as a stored state has it, in
- * the place of whatever an earlier attempt has left here. It is made beside and renamed, so that
- * after a crash in the middle the same call makes it again. Ignored files are in no state.
+ * the place of whatever an earlier attempt has left here, which is kept. It is made beside and
+ * renamed, so that after a crash in the middle the same call makes it again. Ignored files are in no
+ * state.
  * @throws {workspace_gone} when the state is not whole where it is stored.
  */
 export async function rebuildWorkspace(options: RebuildOptions): Promise<Workspace> {
@@ -46,6 +47,7 @@ export async function rebuildWorkspace(options: RebuildOptions): Promise<Workspa
   await makePrivateFolder(join(options.dataDir, "workspaces"));
   const dataDir = await realpath(options.dataDir);
   await discardLeftovers(dataDir, sessionId);
+  await keepLeftovers(dataDir, sessionId);
   const folder = join(dataDir, "workspaces");
   const making = await nameDraft(folder, sessionId);
   await makePrivateFolder(making);
@@ -58,13 +60,13 @@ export async function rebuildWorkspace(options: RebuildOptions): Promise<Workspa
     await writeManifest(making, made);
     await syncTree(making);
     const store = locateStore(dataDir, sessionId);
-    if (await exists(store)) await rename(store, nameDoomed(folder, sessionId));
+    if (await exists(store)) await rename(store, nameReplaced(folder, sessionId));
     await publishFolder(making, store);
   } catch (error) {
     await removeFolder(making);
     throw explainFull(error);
   }
-  await discardLeftovers(dataDir, sessionId);
+  await keepLeftovers(dataDir, sessionId);
   return openWorkspace({ sessionId, dataDir });
 }
 

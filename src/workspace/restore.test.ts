@@ -1,14 +1,15 @@
 import * as fc from "fast-check";
 import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { lstat, mkdir, mkdtemp, readdir, readFile, realpath, rm, symlink } from "node:fs/promises";
-import { appendFile, truncate, writeFile } from "node:fs/promises";
+import { appendFile, rename, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { requireTool } from "../../test/tools.ts";
 import { encodeObject } from "./git-objects.ts";
 import { restoreHome } from "./home-restore.ts";
-import { prepareWorkspace } from "./prepare.ts";
+import { prepareWorkspace, removeWorkspace } from "./prepare.ts";
 import { restoreSnapshot } from "./restore.ts";
 import { createSnapshot, listSnapshotFiles, openSnapshots } from "./snapshot.ts";
 import type { Workspace } from "./storage.ts";
@@ -79,7 +80,8 @@ it("a directory that no snapshot holds makes room for a file, and is kept with a
   for (const name of ["notes", "empty"]) await rm(join(path, name));
   await put(path, "notes/deep/run.log", "only here\n");
   await mkdir(join(path, "empty"));
-  await restoreSnapshot(workspace, id);
+  const { kept } = await restoreSnapshot(workspace, id);
+  expect(kept).toBe(join(store, "kept/00000001"));
   expect([await get(path, "notes"), await get(path, "empty")]).toEqual(["notes", "empty"]);
   expect(await get(join(store, "kept/00000001"), "notes/deep/run.log")).toBe("only here\n");
   expect(await readdir(join(store, "kept/00000001"))).toEqual(["notes"]);
@@ -231,6 +233,49 @@ it("what is tracked though ignored, and was removed, is in the snapshots after a
   await createSnapshot(workspace);
   await restoreSnapshot(workspace, id);
   expect(await listSnapshotFiles(workspace, await createSnapshot(workspace))).toEqual(names);
+});
+
+it("a workspace that another took the place of is kept with its states, cut off anywhere, twice at most", async () => {
+  const sessionId = "moved";
+  const request = { mode: "copy" } as const;
+  const open = (): Promise<Workspace> =>
+    prepareWorkspace({ sessionId, dataDir: base, ignoredBytesMax: 1_000_000, request });
+  const openInPieces = async (): Promise<Workspace> => {
+    for (let changes = 0; ; changes += 1) {
+      crash.changesLeft = changes;
+      try {
+        return await open();
+      } catch (error) {
+        if (!(error instanceof Error) || error.message !== "crash") throw error;
+      } finally {
+        crash.changesLeft = Number.POSITIVE_INFINITY;
+      }
+    }
+  };
+  let workspace = await open();
+  let state = "";
+  const { store, path } = workspace;
+  await put(store, "kept/00000001/notes", "of a restore");
+  for (const round of ["1", "2", "3"]) {
+    state = workspace.base;
+    await put(path, "round", round);
+    await rename(store, join(base, `workspaces/.replaced-${sessionId}.${randomUUID()}`));
+    await open();
+    workspace = await openInPieces();
+  }
+  const kept = join(store, "kept");
+  const names = await readdir(kept);
+  expect(names.filter((name) => !name.endsWith("-replaced"))).toEqual(["00000001"]);
+  expect(await get(kept, "00000001/notes")).toBe("of a restore");
+  const whole = names.filter((name) => name.endsWith("-replaced"));
+  expect(await Promise.all(whole.map((name) => get(kept, `${name}/tree/round`)))).toEqual([
+    ...["2", "3"],
+  ]);
+  const shadow = join(kept, whole.at(-1) ?? "", "shadow.git");
+  expect(git(shadow, "cat-file", "-t", state).trim()).toBe("commit");
+  await rename(store, join(base, `workspaces/.replaced-${sessionId}.${randomUUID()}`));
+  await removeWorkspace({ sessionId, dataDir: base });
+  expect(await readdir(join(base, "workspaces"))).toEqual([]);
 });
 
 it("a home goes back to a snapshot, and what was newer in it is kept", async () => {

@@ -11,6 +11,8 @@ export interface RestoreResult {
   readonly removed: readonly string[];
   /** The state before the restore, so that it can be undone. */
   readonly undo: SnapshotId;
+  /** Where it put what stood in its way and is in no snapshot; null when there was no such thing. */
+  readonly kept: string | null;
 }
 
 /**
@@ -44,6 +46,6 @@ export function restoreSnapshot(workspace: Workspace, id: SnapshotId): Promise<R
     await snapshots.track(written.filter((path) => !present.has(path)));
     const repository = await snapshots.readRepository(id);
     if (repository !== null) await restoreAgentRepository(workspace.path, repository, kept);
-    return { written, removed, undo };
+    return { written, removed, undo, kept: await kept.locate() };
   });
 }

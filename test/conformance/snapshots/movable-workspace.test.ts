@@ -224,6 +224,7 @@ describe.each(["git", "plain"])("a workspace with %s snapshots", (form) => {
     const { session } = await startSession(await makeSource(isRepository));
     const first = await here.open(session, signal);
     const place = (await first.storeSnapshot?.(first.base)) ?? null;
+    await writeFile(join(first.path, "a.txt"), "only here\n");
     await first.close();
     const second = await there.open(after(session, here.hostId, first.base, place), signal);
     await writeFile(join(second.path, "a.txt"), "elsewhere\n");
@@ -234,6 +235,8 @@ describe.each(["git", "plain"])("a workspace with %s snapshots", (form) => {
     const third = await here.open(resumed, signal);
     expect(third.isMoved).toBe(true);
     expect(await readFile(join(third.path, "a.txt"), "utf8")).toBe("elsewhere\n");
+    const kept = join(third.path, "../kept/00000001-replaced/tree/a.txt");
+    expect(await readFile(kept, "utf8")).toBe("only here\n");
     await third.close();
   });
 
