@@ -17,8 +17,8 @@ export interface PermissionOptions {
   readonly calls: Pick<ToolCalls, "find" | "intend" | "refuse">;
   /** Told before anybody is asked: what the agent said before it comes first. */
   readonly onCall: (call: ToolCall) => Promise<void>;
-  /** Told what a person said with a decision, for the agent: an answer has no place for it. */
-  readonly onNote: (note: string) => void;
+  /** Told why a call was decided so, for the agent: an answer has no place for it. */
+  readonly onNote: (note: string, by: "user" | "policy") => void;
 }
 
 const CANCELLED: JsonObject = { outcome: { outcome: "cancelled" } };
@@ -52,7 +52,7 @@ export async function answerPermission(
       "An agent asked to leave its workspace",
     );
     const why = `it leads out of the workspace ${context.workspace}.`;
-    options.onNote(`"${call.title}" was denied: ${why}`);
+    options.onNote(`"${call.title}" was denied: ${why}`, "policy");
     await context.emit(tellDenial(call, context, why));
     return choose(choices, DENYING);
   }
@@ -60,13 +60,14 @@ export async function answerPermission(
     context.log.warn({ tool: call.tool }, "An agent asks leave that cannot be given for once");
     options.onNote(
       `"${call.title}" was not allowed: leave is given for one call, never for always.`,
+      "policy",
     );
     return choose(choices, DENYING);
   }
   const input = identifyInput(call, asked);
   const decision = await askLeave({ ...call, input }, context);
   if (decision === null || context.signal.aborted) return CANCELLED;
-  if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`);
+  if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`, "user");
   if (decision.decision === "deny") {
     await calls.refuse(decision.permissionId);
     return choose(choices, DENYING);

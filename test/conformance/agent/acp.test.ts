@@ -210,18 +210,52 @@ describe("an agent of the Agent Client Protocol", () => {
   });
 
   it("denies what a person denies, and passes on what they said", async () => {
-    const { attempt, adapter, store, read, readLog } = openSession([
+    const { attempt, adapter, store, read, readLog, prompts } = openSession([
       { write: { path: "a.txt", content: "x" }, ask: true },
       { say: "So be it." },
     ]);
     const run = adapter.run(attempt({ rules: ["ask edit"] }).context);
     await store.until(() => store.permissions.length > 0);
     store.decide("denied", "Not now.");
-    expect(await run).toMatchObject({ outcome: "end_turn" });
+    expect(await run).toEqual({ outcome: "end_turn", message: "So be it." });
+    expect(prompts()).toEqual([PROMPT, '[Stint] To "Write a.txt": Not now.']);
     expect(store.openPermissions).toEqual([]);
     expect(read("a.txt")).toBe("");
     expect(readLog()).toContainEqual({ permission: { outcome: "selected", optionId: "no" } });
     expect(store.calls).toMatchObject([{ status: "finished", isError: true }]);
+  });
+
+  it("passes on what a person said although it died when the turn had just ended, and once", async () => {
+    const { attempt, adapter, store, prompts } = openSession([
+      { write: { path: "a.txt", content: "x" }, ask: true },
+      { say: "So be it." },
+    ]);
+    const isOver = (): boolean => store.steps[0]?.response != null;
+    const dying = attempt({ rules: ["ask edit"] });
+    store.watch(() => isOver() && dying.kill());
+    void adapter.run(dying.context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("denied", "Not now.");
+    await dying.died;
+    store.epoch++;
+    const result = { outcome: "end_turn", message: "So be it." };
+    expect(await adapter.run(attempt().context)).toEqual(result);
+    expect(prompts()).toEqual([PROMPT, '[Stint] To "Write a.txt": Not now.']);
+    expect(await adapter.run(attempt().context)).toEqual(result);
+    expect(prompts()).toHaveLength(2);
+  });
+
+  it("takes no turn more for a note than it may", async () => {
+    const { attempt, adapter, store, prompts } = openSession([
+      { write: { path: "a.txt", content: "x" }, ask: true },
+      { say: "So be it." },
+    ]);
+    const limits = { maxIterations: 1 };
+    const run = adapter.run(attempt({ rules: ["ask edit"], limits }).context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("denied", "Not now.");
+    expect(await run).toMatchObject({ outcome: "end_turn" });
+    expect(prompts()).toEqual([PROMPT]);
   });
 
   it("says of a call that waited for leave when it was told to stop that it never began", async () => {
