@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import type { AttemptContext } from "../../core/attempt.ts";
+import type { AttemptContext, CallId } from "../../core/attempt.ts";
 import type { NewEvent } from "../../core/event.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { PermissionDecision } from "../../core/permission.ts";
@@ -14,7 +14,7 @@ export interface PermissionOptions {
     AttemptContext,
     "workspace" | "home" | "ask" | "emit" | "clock" | "signal" | "log"
   >;
-  readonly calls: Pick<ToolCalls, "find" | "intend" | "refuse">;
+  readonly calls: Pick<ToolCalls, "find" | "findCallId" | "intend" | "refuse">;
   /** Told before anybody is asked: what the agent said before it comes first. */
   readonly onCall: (call: ToolCall) => Promise<void>;
   /** Told why a call was decided so, for the agent: an answer has no place for it. */
@@ -65,7 +65,8 @@ export async function answerPermission(
     return choose(choices, DENYING);
   }
   const input = identifyInput(call, asked);
-  const decision = await askLeave({ ...call, input }, context);
+  const callId = await calls.findCallId(call.toolCallId);
+  const decision = await askLeave({ ...call, input }, callId, context);
   if (decision === null || context.signal.aborted) return CANCELLED;
   if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`, "user");
   if (decision.decision === "deny") {
@@ -90,11 +91,12 @@ function tellDenial(
 /** Null when the attempt is told to stop meanwhile. */
 async function askLeave(
   call: ToolCall,
+  callId: CallId | null,
   context: PermissionOptions["context"],
 ): Promise<PermissionDecision | null> {
   const { tool, kind, title, input, paths, toolCallId: modelCallId } = call;
   const shown = { tool, kind, mayBe: listPossibleKinds(call), title, input, paths };
-  const request = { ...shown, modelCallId, cwd: context.workspace };
+  const request = { ...shown, modelCallId, callId, cwd: context.workspace };
   try {
     return await context.ask(request);
   } catch (thrown) {

@@ -15,7 +15,7 @@ import { AgentRefusal, type AgentConnection, type AgentHandlers } from "./connec
 import type { AcpAgentDefinition } from "./definition.ts";
 import { answerPermission } from "./permission.ts";
 import { RawMessages } from "./raw-messages.ts";
-import { writeDigestPrompt, writeResumePrompt } from "./resume-facts.ts";
+import { isWaiting, writeDigestPrompt, writeResumePrompt } from "./resume-facts.ts";
 import { SpokenText } from "./spoken-text.ts";
 import { concludeTurn, decodeTurn, encodeTurn, type TurnEnd } from "./turn-end.ts";
 import { endLostCall, ToolCalls } from "./tool-calls.ts";
@@ -57,11 +57,13 @@ function readFormerTurn(resumeFrom: Checkpoint | null): TurnEnd | null {
 
 /** Calls that an earlier attempt left open have no end but that. */
 async function closeLostCalls(context: AttemptContext): Promise<void> {
-  for (const call of context.resumeFrom?.calls ?? []) {
+  const { resumeFrom, recovery } = context;
+  for (const call of resumeFrom?.calls ?? []) {
     if (call.status !== "open") continue;
-    const fact = context.recovery?.calls.get(call.callId) ?? null;
-    const result = explainLostCall(fact);
-    const status = fact?.status === "unknown" ? "unknown" : "interrupted";
+    const fact = recovery?.calls.get(call.callId) ?? null;
+    const hasWaited = resumeFrom !== null && isWaiting(call, resumeFrom);
+    const result = explainLostCall(fact, hasWaited);
+    const status = fact?.status === "unknown" && !hasWaited ? "unknown" : "interrupted";
     const events = [endLostCall(call, result)];
     await context.closeCall(call.callId, { status, result, isError: true, events });
   }
