@@ -249,6 +249,8 @@ create table stint.permissions (
   session_id uuid not null,
   request_hash text not null,
   request jsonb not null,
+  -- The call that waits for it, where it is in the ledger already: until `used_at` it has not begun.
+  call_id uuid,
   epoch bigint not null,
   status text not null default 'pending' check (status in ('pending', 'allowed', 'denied', 'lapsed')),
   at_expiry text not null check (at_expiry in ('allowed', 'denied')),

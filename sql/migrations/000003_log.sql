@@ -124,9 +124,16 @@ begin
 
   part := p_part -> 'askPermission';
   if part is not null then
-    insert into stint.permissions (id, session_id, request_hash, request, epoch, at_expiry, expires_at)
-    values ((part ->> 'permissionId')::uuid, p_session, part ->> 'requestHash', part -> 'request', p_epoch,
-      part ->> 'atExpiry', now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+    insert into stint.permissions (id, session_id, request_hash, request, call_id, epoch, at_expiry,
+      expires_at)
+    values ((part ->> 'permissionId')::uuid, p_session, part ->> 'requestHash', part -> 'request',
+      (part ->> 'callId')::uuid, p_epoch, part ->> 'atExpiry', now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
+  end if;
+
+  part := p_part -> 'bindPermission';
+  if part is not null then
+    update stint.permissions set call_id = (part ->> 'callId')::uuid
+    where id = (part ->> 'permissionId')::uuid and session_id = p_session and used_at is null;
   end if;
 
   if p_part ? 'tellPermission' then

@@ -14,6 +14,8 @@ export interface CallOptions {
   readonly columns?: number | null;
   /** All of standard input. */
   readonly input?: string;
+  /** Standard input is a terminal. @default false */
+  readonly isTTY?: boolean;
   /** Called with all of stdout after each write. */
   readonly onStdout?: (text: string, call: CallHandle) => void;
 }
@@ -42,7 +44,7 @@ export async function callCli(
   const { server, env = {}, columns = null } = options;
   const cwd = options.cwd ?? (await makeFolder());
   const stop = new AbortController();
-  const stdin = new PassThrough();
+  const stdin = Object.assign(new PassThrough(), { isTTY: options.isTTY ?? false });
   if (options.input !== undefined) stdin.end(options.input);
   const handle: CallHandle = { interrupt: () => stop.abort(new StopSignal("SIGINT")), stdin };
   let stdout = "";

@@ -148,6 +148,33 @@ describe("EventRenderer", () => {
     ]);
   });
 
+  it("shows of a question what would be done beside the agent's word for it", () => {
+    const asked = { permissionId: "p", status: "requested", title: "deploy", tool: "execute" };
+    const input = { command: "./deploy.sh\u001B[2J --all" };
+    expect(render(["permission", { ...asked, input, paths: ["a"] }])).toEqual([
+      "◆ asks leave: deploy",
+      "  execute: ./deploy.sh --all",
+    ]);
+    const edit = { ...asked, tool: "write_file", input: { content: "x" }, paths: ["a.txt", "b"] };
+    expect(render(["permission", edit])[1]).toBe("  write_file: a.txt, b");
+    expect(render(["permission", asked])[1]).toBe("  execute");
+  });
+
+  it("tells a person's no from the silence of all", () => {
+    const answer = { permissionId: "p", status: "denied", title: "deploy", tool: "execute" };
+    expect(
+      render(
+        ["permission", { ...answer, by: "user", note: "Not now." }],
+        ["permission", { ...answer, by: "expiry" }],
+        ["permission", { ...answer, by: "expiry", status: "allowed" }],
+      ),
+    ).toEqual([
+      "◆ denied: deploy · Not now.",
+      "◆ nobody answered in time, denied: deploy",
+      "◆ nobody answered in time, allowed: deploy",
+    ]);
+  });
+
   it("bounds what it shows of one event", () => {
     const [line] = render(["completion", { message: "x".repeat(300_000) }]);
     expect(line!.length).toBeLessThan(210_000);

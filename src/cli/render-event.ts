@@ -15,6 +15,9 @@ const OPEN_LINE_CHARS_MAX = 8_192;
 
 const CALLS_MAX = 256;
 
+/** Of a command that waits for leave more is shown than of others. */
+const ASKED_COLUMNS_MAX = 400;
+
 type Data = SessionEvent["data"];
 
 /** The two outputs of a command: stdout and stderr, as the events name them. */
@@ -93,7 +96,10 @@ export class EventRenderer {
     const status = lineOf(data, "status");
     const title = textOf(data, "title") ?? lineOf(data, "tool");
     const note = textOf(data, "note");
-    if (status === "requested") return this.#mark("yellow", "◆", `asks leave: ${title}`);
+    if (status === "requested") {
+      const lines = this.#mark("yellow", "◆", `asks leave: ${title}`);
+      return [...lines, `  ${this.#style("dim", describeAsked(data))}`];
+    }
     const late = data["by"] === "expiry" ? "nobody answered in time, " : "";
     const said = [`${late}${status}: ${title}`, note].filter(Boolean).join(" · ");
     return this.#mark(status === "allowed" ? "green" : "red", "◆", said);
@@ -280,6 +286,16 @@ const FILE_MARKS: Readonly<Record<string, readonly [string, Style]>> = {
   deleted: ["D", "red"],
   renamed: ["R", "cyan"],
 };
+
+/** What is asked leave for, beside its title, which is the agent's own word. */
+function describeAsked(data: Data): string {
+  const { command } = (data["input"] ?? {}) as { readonly command?: unknown };
+  const paths = Array.isArray(data["paths"]) ? data["paths"].map(writeValue).join(", ") : "";
+  const line = Array.isArray(command) ? command.map(writeValue).join(" ") : command;
+  const subject = typeof line === "string" ? line : paths;
+  const said = subject === "" ? lineOf(data, "tool") : `${lineOf(data, "tool")}: ${subject}`;
+  return truncateLine(toSafeLine(said), ASKED_COLUMNS_MAX);
+}
 
 /** A text field, also where its bytes came as `…Base64`. */
 function textOf(data: Data, field: string): string | undefined {

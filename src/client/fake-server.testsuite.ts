@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { JsonObject } from "../core/json.ts";
-import type { Session, SessionEvent, SessionRequest } from "./wire.ts";
+import type { Permission, Session, SessionEvent, SessionRequest } from "./wire.ts";
 
 export const FAKE_TOKEN = "token-of-the-fake-server";
 
@@ -30,6 +30,8 @@ export interface FakeServer {
   /** The next answer of any route but streams, once. */
   nextAnswer: { status: number; body: string; headers?: Record<string, string> } | null;
   diff: JsonObject;
+  /** What the agent of any session asked leave for. */
+  readonly permissions: Permission[];
   addSession(fields?: Partial<Session>): Session;
   session(id: string): Session;
   update(id: string, fields: Partial<Session>): void;
@@ -58,6 +60,7 @@ export async function startFakeServer(): Promise<FakeServer> {
     seen: [],
     behaviours: [],
     nextAnswer: null,
+    permissions: [],
     diff: { files: [], additions: 0, deletions: 0, patch: "", truncated: false },
     addSession(fields = {}) {
       const session = makeSession(sessions.size + 1, fields);
@@ -183,6 +186,7 @@ export async function startFakeServer(): Promise<FakeServer> {
       const nextCursor = rest.length > limit ? String(events.at(-1)?.seq) : null;
       return json(response, 200, { events, nextCursor });
     }
+    if (verb === "permissions") return permission(seen, response);
     if (verb === "diff") return json(response, 200, server.diff);
     if (verb === "messages") {
       server.append(id, "user_message", { text: seen.body?.["text"] });
@@ -195,6 +199,17 @@ export async function startFakeServer(): Promise<FakeServer> {
     }
     sessions.delete(id);
     response.writeHead(204).end();
+  }
+
+  function permission(seen: SeenRequest, response: ServerResponse): void {
+    const { permissions } = server;
+    const start = seen.path.split("/")[5];
+    if (start === undefined) return json(response, 200, { permissions });
+    const place = permissions.findIndex(({ id }) => id.startsWith(start));
+    const asked = permissions[place];
+    if (!asked) return problem(response, 404, "permission_not_found", `nothing asked ${start}`);
+    const status = seen.body?.["decision"] === "allow" ? "allowed" : "denied";
+    json(response, 200, (permissions[place] = { ...asked, status, decidedBy: "user" }));
   }
 
   function command(session: Session, verb: string, response: ServerResponse): void {

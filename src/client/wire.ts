@@ -58,7 +58,7 @@ export interface SessionRequest {
 
 /** What an agent asked leave for. */
 export type Permission = JsonForm<
-  Omit<StoredPermission, "sessionId" | "requestHash" | "isTold" | "modelCallId">
+  Omit<StoredPermission, "sessionId" | "requestHash" | "isTold" | "modelCallId" | "callId">
 >;
 
 /** Which sessions to list; newest first. */

@@ -10,7 +10,7 @@ import type { Json, JsonObject } from "./json.ts";
 import type { Logger } from "./log.ts";
 import type { ModelBinding, ModelDoor } from "./model.ts";
 import type { OpenModelCall } from "./model-call.ts";
-import type { OpenPermission, PermissionDecision, PermissionRequest } from "./permission.ts";
+import type { AskedPermission, OpenPermission, PermissionDecision } from "./permission.ts";
 import type { Reason } from "./state.ts";
 import type { SnapshotId, WorkspaceFiles } from "./workspace.ts";
 
@@ -302,7 +302,7 @@ export interface AttemptContext {
    * request after a crash gets the same answer, once. While a person is waited for, the session is
    * not idle; after a while the attempt is paused, and this rejects with the signal's reason.
    */
-  ask(request: PermissionRequest): Promise<PermissionDecision>;
+  ask(request: AskedPermission): Promise<PermissionDecision>;
   /** Says that the agent did something. Cheap: coalesced. */
   recordActivity(): void;
 }

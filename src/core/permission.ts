@@ -35,6 +35,11 @@ export interface PermissionRequest {
   readonly modelCallId: string | null;
 }
 
+/** A request, and the call of the ledger that waits for it: it has not begun before it is answered. */
+export interface AskedPermission extends PermissionRequest {
+  readonly callId?: string | null;
+}
+
 /** What was decided, and by whom. */
 export interface PermissionDecision {
   readonly decision: "allow" | "deny";
@@ -54,6 +59,8 @@ export interface OpenPermission {
   /** `pending` while nobody has decided. */
   readonly status: "pending" | "allowed" | "denied" | "lapsed";
   readonly note: string | null;
+  /** The call of the ledger that waits for it, and so has not begun; null where it is in none yet. */
+  readonly callId: string | null;
 }
 
 /** A stored request. */
@@ -66,6 +73,7 @@ export interface StoredPermission extends PermissionRequest {
   /** Null while nobody has decided, and for a request that lapsed. */
   readonly decidedBy: "user" | "expiry" | null;
   readonly note: string | null;
+  readonly callId: OpenPermission["callId"];
   /** The log tells the decision. */
   readonly isTold: boolean;
   readonly askedAt: Date;

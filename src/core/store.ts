@@ -93,7 +93,11 @@ export interface OwnerCommit extends Commit {
     readonly timeoutMs: number;
     /** What is decided when nobody answers in time. */
     readonly atExpiry: "allowed" | "denied";
+    /** The call that waits for it, where the ledger has it already. */
+    readonly callId: string | null;
   };
+  /** Another call waits for a question of before; nothing where its answer was used. */
+  readonly bindPermission?: { readonly permissionId: string; readonly callId: string | null };
   /** A decision that an event of this commit tells. */
   readonly tellPermission?: string;
   /** A call of a model that is about to go out. */
@@ -341,9 +345,9 @@ export interface Store {
   /** Waiting items of these sessions, oldest first. */
   listInbox(sessionIds: readonly string[]): Promise<readonly InboxItem[]>;
   readCheckpoint(sessionId: string): Promise<Checkpoint>;
-  /** What an agent asked leave for, oldest first; with `isOpen` what it has not acted upon since. */
   /** Those of these sessions whose agents wait for leave. */
   listAskingSessions(sessionIds: readonly string[]): Promise<readonly string[]>;
+  /** What an agent asked leave for, oldest first; with `isOpen` what it has not acted upon since. */
   listPermissions(
     sessionId: string,
     options?: { readonly isOpen?: boolean },

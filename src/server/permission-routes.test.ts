@@ -16,7 +16,8 @@ function addPermission(over: Partial<StoredPermission> = {}): StoredPermission {
     ...{ id: randomUUID(), sessionId: id, requestHash: "hash", status: "pending" },
     ...{ tool: "bash", kind: "execute", title: "npm test", input: { command: "npm test" } },
     ...{ cwd: "/workspace", paths: [], modelCallId: null, note: null, decidedBy: null },
-    ...{ isTold: false, askedAt: new Date(0), expiresAt: new Date(1), decidedAt: null },
+    ...{ callId: null, isTold: false, decidedAt: null },
+    ...{ askedAt: new Date(0), expiresAt: new Date(1) },
     ...over,
   };
   harness.store.permissions.push(permission);

@@ -96,7 +96,7 @@ async function selectOpenPermissions(
   sessionId: string,
 ): Promise<Checkpoint["permissions"]> {
   const permissions = await selectPermissions(client, sessionId, { isOpen: true });
-  return permissions.map(({ id, tool, title, status, note }) => ({
-    ...{ permissionId: id, tool, title, status, note },
+  return permissions.map(({ id, tool, title, status, note, callId }) => ({
+    ...{ permissionId: id, tool, title, status, note, callId },
   }));
 }

@@ -44,6 +44,7 @@ export function toPartFields(commit: OwnerCommit): PartFields {
       ...commit.askPermission,
       request: encodeOpaque(commit.askPermission.request as unknown as Json),
     },
+    bindPermission: commit.bindPermission,
     tellPermission: commit.tellPermission,
     usePermission: commit.usePermission,
     openModelCall: commit.openModelCall && {

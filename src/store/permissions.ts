@@ -18,7 +18,7 @@ export async function selectPermissions(
 ): Promise<readonly StoredPermission[]> {
   const { rows } = await client.query<StoredPermission & { request: Json }>(
     `select id, session_id as "sessionId", request_hash as "requestHash", request, status,
-       decided_by as "decidedBy", note, told_at is not null as "isTold", asked_at as "askedAt",
+       decided_by as "decidedBy", note, call_id as "callId", told_at is not null as "isTold", asked_at as "askedAt",
        expires_at as "expiresAt", decided_at as "decidedAt"
      from stint.permissions
      where session_id = $1 and (not $2 or (used_at is null and status <> 'lapsed'))

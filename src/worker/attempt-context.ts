@@ -16,7 +16,7 @@ import type { Clock } from "../core/clock.ts";
 import type { NewEvent } from "../core/event.ts";
 import type { Logger } from "../core/log.ts";
 import type { ModelBinding, ModelDoor } from "../core/model.ts";
-import type { PermissionDecision, PermissionRequest } from "../core/permission.ts";
+import type { AskedPermission, PermissionDecision } from "../core/permission.ts";
 import type { InboxItem, OwnerCommit, Store } from "../core/store.ts";
 import type { WorkspaceFiles } from "../core/workspace.ts";
 import type { AttemptWorkspace } from "./attempt-workspace.ts";
@@ -236,7 +236,7 @@ export class WorkerAttemptContext implements AttemptContext {
     return messages.map(({ id, text }) => ({ id, text: text ?? "", possibleDuplicate: false }));
   }
 
-  ask(request: PermissionRequest): Promise<PermissionDecision> {
+  ask(request: AskedPermission): Promise<PermissionDecision> {
     return this.#desk.ask(request);
   }
 

@@ -6,6 +6,7 @@ import type { NewEvent } from "../core/event.ts";
 import { type Json, type JsonObject, truncateText } from "../core/json.ts";
 import { parsePermissionPolicy, type PermissionPolicy } from "../core/permission-policy.ts";
 import type {
+  AskedPermission,
   PermissionDecision,
   PermissionRequest,
   StoredPermission,
@@ -68,14 +69,14 @@ export class PermissionDesk {
   }
 
   /** Rejects with the reason of the hold's signal when the attempt is stopped first. */
-  async ask(asked: PermissionRequest): Promise<PermissionDecision> {
+  async ask({ callId = null, ...asked }: AskedPermission): Promise<PermissionDecision> {
     const { hold } = this.#options;
     const request = { ...asked, paths: await this.#resolvePaths(asked) };
     hold.signal.throwIfAborted();
     const decision = this.#policy(request);
     if (decision === "allow") return { decision, by: "policy", permissionId: null, note: null };
     if (decision === "deny") return this.#deny(request);
-    const id = await this.#place(request);
+    const id = await this.#place(request, callId);
     const answer = await this.#waitForAnswer(id);
     if (!answer.isTold) {
       await this.#options.commit({ events: [tellAnswer(answer)], tellPermission: id });
@@ -108,21 +109,25 @@ export class PermissionDesk {
   }
 
   /** The question as it is stored: one that an earlier attempt has left, or a new one. */
-  async #place(request: PermissionRequest): Promise<string> {
+  async #place(request: PermissionRequest, callId: string | null): Promise<string> {
     const { clock, commit, hold, settings } = this.#options;
     const requestHash = hashRequest(request);
     const open = await this.#list();
     const left = open.find((one) => one.requestHash === requestHash && !this.#taken.has(one.id));
     const permissionId = left?.id ?? clock.newId();
     this.#taken.add(permissionId);
-    if (left) return permissionId;
     hold.signal.throwIfAborted();
+    if (left) {
+      // After a crash, only the call that waits now is one that has not begun.
+      if (left.callId !== callId) await commit({ bindPermission: { permissionId, callId } });
+      return permissionId;
+    }
     const { permissionTimeoutMs: timeoutMs, permissionDefault } = settings;
     const atExpiry = permissionDefault === "allow" ? "allowed" : "denied";
     const expiresAt = new Date(clock.now() + timeoutMs).toISOString();
     await commit({
       events: [show(request, { permissionId, status: "requested", expiresAt })],
-      askPermission: { permissionId, requestHash, request, timeoutMs, atExpiry },
+      askPermission: { permissionId, requestHash, request, timeoutMs, atExpiry, callId },
     });
     return permissionId;
   }

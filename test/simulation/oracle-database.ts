@@ -748,12 +748,16 @@ export class OracleDatabase {
 
   #writePermission({ row, permissions }: StoredSession, part: OwnerCommit): void {
     if (part.askPermission) {
-      const { permissionId: id, requestHash, request, timeoutMs, atExpiry } = part.askPermission;
+      const { permissionId: id, requestHash, request, callId } = part.askPermission;
+      const { timeoutMs, atExpiry } = part.askPermission;
       const times = { askedAt: this.now, expiresAt: this.now + timeoutMs, decidedAt: null };
       const open = { status: "pending", decidedBy: null, note: null } as const;
       const marks = { isTold: false, isUsed: false };
-      permissions.push({ id, requestHash, request, atExpiry, ...times, ...open, ...marks });
+      permissions.push({ id, requestHash, request, callId, atExpiry, ...times, ...open, ...marks });
     }
+    const { bindPermission: bound } = part;
+    const rebound = permissions.find(({ id }) => id === bound?.permissionId);
+    if (bound && rebound && !rebound.isUsed) rebound.callId = bound.callId;
     const told = permissions.find(({ id }) => id === part.tellPermission);
     if (told) told.isTold = true;
     if (part.usePermission === undefined) return;

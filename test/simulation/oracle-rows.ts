@@ -110,6 +110,7 @@ export interface PermissionRow {
   readonly id: string;
   readonly requestHash: string;
   readonly request: PermissionRequest;
+  callId: string | null;
   readonly atExpiry: "allowed" | "denied";
   readonly askedAt: number;
   readonly expiresAt: number;

@@ -479,8 +479,8 @@ export function toCheckpoint(stored: StoredSession): Checkpoint {
     undelivered: undelivered.map(({ id, text }) => ({
       ...{ id, text: text ?? "", possibleDuplicate: true },
     })),
-    permissions: toPermissions(stored, true).map(({ id, tool, title, status, note }) => ({
-      ...{ permissionId: id, tool, title, status, note },
+    permissions: toPermissions(stored, true).map(({ id, tool, title, status, note, callId }) => ({
+      ...{ permissionId: id, tool, title, status, note, callId },
     })),
   };
 }
@@ -491,7 +491,7 @@ function toPermissions({ row, permissions }: StoredSession, isOpen: boolean): St
     .map(({ request, askedAt, expiresAt, decidedAt, ...rest }) => ({
       ...request,
       ...{ id: rest.id, sessionId: row.id, requestHash: rest.requestHash, status: rest.status },
-      ...{ decidedBy: rest.decidedBy, note: rest.note, isTold: rest.isTold },
+      ...{ decidedBy: rest.decidedBy, note: rest.note, callId: rest.callId, isTold: rest.isTold },
       ...{ askedAt: new Date(askedAt), expiresAt: new Date(expiresAt) },
       decidedAt: decidedAt === null ? null : new Date(decidedAt),
     }));

@@ -228,12 +228,19 @@ const PARTS: Readonly<Record<string, (choice: number) => Parts>> = {
       request: ASKED,
       timeoutMs: (1 + (choice % 2)) * 2 * GRAIN_MS,
       atExpiry: choice % 3 === 0 ? "allowed" : "denied",
+      callId: known.calls.at(-1) ?? null,
     },
   }),
   usePermission: (choice) => (known) => {
     const id = pickLate(known.permissions, choice) ?? randomUUID();
     return choice % 3 === 0 ? { tellPermission: id } : { usePermission: id };
   },
+  bindPermission: (choice) => (known) => ({
+    bindPermission: {
+      permissionId: pickLate(known.permissions, choice) ?? randomUUID(),
+      callId: choice % 3 === 0 ? null : (pickLate(known.calls, choice) ?? null),
+    },
+  }),
   places: (choice) => () => ({
     ...{ workspacePath: "/somewhere", agentSessionId: "its own" },
     ...(choice % 2 === 0 && { continuesEpoch: 1 }),

@@ -56,7 +56,7 @@ const SESSIONS = `
     (select jsonb_agg(jsonb_build_array(id, epoch, status, usage, cost_usd) order by id)
       from stint.model_calls where session_id = c.id) as model_calls_made,
     (select jsonb_agg(jsonb_build_array(id, request_hash, status, decided_by, note,
-      told_at is not null, used_at is not null) order by position)
+      call_id, told_at is not null, used_at is not null) order by position)
       from stint.permissions where session_id = c.id) as permissions
   from coding_sessions c order by c.id`;
 
@@ -143,7 +143,7 @@ export function readOracle({ sessions, workers, workspaceRemovals, now }: Oracle
         permissions: orNull(
           permissions.map((one) => [
             ...[one.id, one.requestHash, one.status, one.decidedBy, one.note],
-            ...[one.isTold, one.isUsed],
+            ...[one.callId, one.isTold, one.isUsed],
           ]),
         ),
       }),

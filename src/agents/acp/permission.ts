@@ -1,5 +1,5 @@
 import { posix } from "node:path";
-import type { AttemptContext } from "../../core/attempt.ts";
+import type { AttemptContext, CallId } from "../../core/attempt.ts";
 import type { NewEvent } from "../../core/event.ts";
 import type { JsonObject } from "../../core/json.ts";
 import type { PermissionDecision } from "../../core/permission.ts";
@@ -14,11 +14,11 @@ export interface PermissionOptions {
     AttemptContext,
     "workspace" | "home" | "ask" | "emit" | "clock" | "signal" | "log"
   >;
-  readonly calls: Pick<ToolCalls, "find" | "intend" | "refuse">;
+  readonly calls: Pick<ToolCalls, "find" | "findCallId" | "intend" | "refuse">;
   /** Told before anybody is asked: what the agent said before it comes first. */
   readonly onCall: (call: ToolCall) => Promise<void>;
-  /** Told what a person said with a decision, for the agent: an answer has no place for it. */
-  readonly onNote: (note: string) => void;
+  /** Told why a call was decided so, for the agent: an answer has no place for it. */
+  readonly onNote: (note: string, by: "user" | "policy") => void;
 }
 
 const CANCELLED: JsonObject = { outcome: { outcome: "cancelled" } };
@@ -52,7 +52,7 @@ export async function answerPermission(
       "An agent asked to leave its workspace",
     );
     const why = `it leads out of the workspace ${context.workspace}.`;
-    options.onNote(`"${call.title}" was denied: ${why}`);
+    options.onNote(`"${call.title}" was denied: ${why}`, "policy");
     await context.emit(tellDenial(call, context, why));
     return choose(choices, DENYING);
   }
@@ -60,13 +60,15 @@ export async function answerPermission(
     context.log.warn({ tool: call.tool }, "An agent asks leave that cannot be given for once");
     options.onNote(
       `"${call.title}" was not allowed: leave is given for one call, never for always.`,
+      "policy",
     );
     return choose(choices, DENYING);
   }
   const input = identifyInput(call, asked);
-  const decision = await askLeave({ ...call, input }, context);
+  const callId = await calls.findCallId(call.toolCallId);
+  const decision = await askLeave({ ...call, input }, callId, context);
   if (decision === null || context.signal.aborted) return CANCELLED;
-  if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`);
+  if (decision.note !== null) options.onNote(`To "${call.title}": ${decision.note}`, "user");
   if (decision.decision === "deny") {
     await calls.refuse(decision.permissionId);
     return choose(choices, DENYING);
@@ -89,11 +91,12 @@ function tellDenial(
 /** Null when the attempt is told to stop meanwhile. */
 async function askLeave(
   call: ToolCall,
+  callId: CallId | null,
   context: PermissionOptions["context"],
 ): Promise<PermissionDecision | null> {
   const { tool, kind, title, input, paths, toolCallId: modelCallId } = call;
   const shown = { tool, kind, mayBe: listPossibleKinds(call), title, input, paths };
-  const request = { ...shown, modelCallId, cwd: context.workspace };
+  const request = { ...shown, modelCallId, callId, cwd: context.workspace };
   try {
     return await context.ask(request);
   } catch (thrown) {

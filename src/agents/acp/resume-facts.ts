@@ -79,10 +79,18 @@ function listCutOff({ steps, calls }: Checkpoint): readonly LedgerCall[] {
   );
 }
 
-function describeLostCall(call: LedgerCall, { recovery }: Source): string {
+function describeLostCall(call: LedgerCall, { recovery, resumeFrom }: Source): string {
   const fact = recovery?.calls.get(call.callId) ?? null;
-  const end = call.status === "open" ? explainLostCall(fact) : readResult(call.result);
+  const end =
+    call.status === "open"
+      ? explainLostCall(fact, isWaiting(call, resumeFrom))
+      : readResult(call.result);
   return `- ${call.tool} ${showInput(call)}: ${cut(end, 2 * RESULT_CHARS_MAX)}`;
+}
+
+/** Whether a call was waiting for leave when it was cut off: then nothing of it was done. */
+export function isWaiting({ callId }: LedgerCall, { permissions }: Checkpoint): boolean {
+  return permissions.some((asked) => asked.callId === callId);
 }
 
 function describePermission({ title, status, note }: OpenPermission): string {

@@ -15,7 +15,7 @@ import { AgentRefusal, type AgentConnection, type AgentHandlers } from "./connec
 import type { AcpAgentDefinition } from "./definition.ts";
 import { answerPermission } from "./permission.ts";
 import { RawMessages } from "./raw-messages.ts";
-import { writeDigestPrompt, writeResumePrompt } from "./resume-facts.ts";
+import { isWaiting, writeDigestPrompt, writeResumePrompt } from "./resume-facts.ts";
 import { SpokenText } from "./spoken-text.ts";
 import { concludeTurn, decodeTurn, encodeTurn, type TurnEnd } from "./turn-end.ts";
 import { endLostCall, ToolCalls } from "./tool-calls.ts";
@@ -25,6 +25,8 @@ const CANCEL_PATIENCE_MS = 1_000;
 /** How long it may take to end when its work is done: it may still write down what it remembers. */
 const CLOSE_PATIENCE_MS = 1_000;
 const STOP_GRACE_MS = 400;
+/** Notes for the agent that are kept until it can be told; of more the newest. */
+const NOTES_MAX = 50;
 
 const STOPPED_NOTE = "This call was interrupted: the session was told to stop.";
 const ENDED_NOTE = "This call was interrupted: the agent ended before it told how the call ended.";
@@ -40,9 +42,11 @@ export async function runAcpAgent(
   const { resumeFrom } = context;
   const messages = [...(resumeFrom?.undelivered ?? []), ...(await context.takeMessages())];
   const former = readFormerTurn(resumeFrom);
-  if (former !== null && messages.length === 0) return concludeTurn(former);
+  const run = new AgentRun(context, definition, onStart);
+  if (former !== null && messages.length === 0 && !run.owesNotes(former))
+    return concludeTurn(former);
   await closeLostCalls(context);
-  return new AgentRun(context, definition, onStart).work(program, messages, former !== null);
+  return run.work(program, messages, former);
 }
 
 /** The turn that an earlier attempt has ended; null while there is one to go on with. */
@@ -53,11 +57,13 @@ function readFormerTurn(resumeFrom: Checkpoint | null): TurnEnd | null {
 
 /** Calls that an earlier attempt left open have no end but that. */
 async function closeLostCalls(context: AttemptContext): Promise<void> {
-  for (const call of context.resumeFrom?.calls ?? []) {
+  const { resumeFrom, recovery } = context;
+  for (const call of resumeFrom?.calls ?? []) {
     if (call.status !== "open") continue;
-    const fact = context.recovery?.calls.get(call.callId) ?? null;
-    const result = explainLostCall(fact);
-    const status = fact?.status === "unknown" ? "unknown" : "interrupted";
+    const fact = recovery?.calls.get(call.callId) ?? null;
+    const hasWaited = resumeFrom !== null && isWaiting(call, resumeFrom);
+    const result = explainLostCall(fact, hasWaited);
+    const status = fact?.status === "unknown" && !hasWaited ? "unknown" : "interrupted";
     const events = [endLostCall(call, result)];
     await context.closeCall(call.callId, { status, result, isError: true, events });
   }
@@ -70,6 +76,10 @@ class AgentRun {
   readonly #onStart: NonNullable<AcpAgentOptions["onStart"]>;
   readonly #raw = new RawMessages();
   readonly #notes: string[] = [];
+  /** Whether a person's word is among the notes: the agent is told it even when it has ended its turn. */
+  #hasNoteOfUser = false;
+  /** The end of the turn to which what people said was added, when the present turn is for that alone. */
+  #answered: TurnEnd | null = null;
   #spoken = new SpokenText();
   #calls: ToolCalls | null = null;
   #agent: StartedAgent | null = null;
@@ -89,26 +99,35 @@ class AgentRun {
     this.#iteration = Math.max(0, ...(context.resumeFrom?.steps ?? []).map((s) => s.iteration));
   }
 
+  /** Whether what people said with their decisions is to be told yet, in a turn of its own. */
+  owesNotes(end: TurnEnd): boolean {
+    return end.notes !== undefined && this.#iteration < this.#context.limits.maxIterations;
+  }
+
   async work(
     program: FoundProgram,
     messages: readonly InboxMessage[],
-    isFormerTurnOver: boolean,
+    former: TurnEnd | null,
   ): Promise<TurnResult> {
     const { signal } = this.#context;
     try {
       const agent = await untilAborted(signal, this.#start(program));
-      let text = this.#writeFirstPrompt(agent, messages, isFormerTurnOver);
+      let text = this.#writeFirstPrompt(agent, messages, former);
       let delivered = messages;
+      this.#answered = messages.length === 0 ? former : null;
       for (;;) {
         const end = await this.#takeTurn(agent, text, delivered);
         delivered = await this.#context.takeMessages();
         const result = concludeTurn(end);
-        if (delivered.length === 0 || result.outcome === "failed") {
+        const isOver = delivered.length === 0 && !this.owesNotes(end);
+        if (isOver || result.outcome === "failed") {
           await agent.connection.stop(CLOSE_PATIENCE_MS, STOP_GRACE_MS);
           await this.#calls?.closeUntold(UNTOLD_NOTE);
           return result;
         }
-        text = [...this.#notes.splice(0), ...delivered.map((message) => message.text)].join("\n\n");
+        this.#answered = delivered.length === 0 ? end : null;
+        const notes = [...(end.notes ?? []), ...this.#notes.splice(0)];
+        text = [...notes, ...delivered.map((message) => message.text)].join("\n\n");
       }
     } catch (thrown) {
       throw await this.#end(thrown);
@@ -150,7 +169,7 @@ class AgentRun {
   #writeFirstPrompt(
     { origin }: StartedAgent,
     messages: readonly InboxMessage[],
-    isFormerTurnOver: boolean,
+    former: TurnEnd | null,
   ): string {
     const context = this.#context;
     const { resumeFrom, prompt, recovery } = context;
@@ -158,11 +177,12 @@ class AgentRun {
     if (resumeFrom === null || resumeFrom.steps.length === 0)
       return [prompt, ...texts].join("\n\n");
     const hasMemory = origin !== "new";
-    if (!isFormerTurnOver) {
+    if (former === null) {
       const facts = { hasMemory, messages: texts };
       return writeResumePrompt({ prompt, recovery, resumeFrom }, facts);
     }
-    return hasMemory ? texts.join("\n\n") : writeDigestPrompt({ prompt, resumeFrom }, texts);
+    const told = [...(former.notes ?? []), ...texts];
+    return hasMemory ? told.join("\n\n") : writeDigestPrompt({ prompt, resumeFrom }, told);
   }
 
   /** Gives the agent a prompt, and waits for the end of its turn. */
@@ -210,10 +230,15 @@ class AgentRun {
   async #finishTurn(iteration: number, answer: JsonObject, calls: ToolCalls): Promise<TurnEnd> {
     const usage = readUsage(answer, this.#definition.quirks);
     const said = this.#spoken;
+    const notes = this.#hasNoteOfUser ? this.#notes.splice(0) : [];
+    this.#hasNoteOfUser = false;
+    const isEmpty = !said.saysAnything && calls.count === 0;
     const end: TurnEnd = {
       stopReason: readText(answer, "stopReason") ?? "unknown",
-      text: said.lastWord,
-      ...(!said.saysAnything && calls.count === 0 && { isEmpty: true }),
+      // There may be nothing to say to a note: then what it said before it is its answer.
+      text: said.lastWord || (this.#answered?.text ?? ""),
+      ...(isEmpty && this.#answered === null && { isEmpty }),
+      ...(notes.length > 0 && { notes }),
     };
     const event = said.take(iteration, [], usage);
     this.#raw.add({ method: "session/prompt", result: answer });
@@ -281,8 +306,14 @@ class AgentRun {
       context: this.#context,
       calls,
       onCall: ({ tool }) => this.#flushSpoken([tool]),
-      onNote: (note) => void this.#notes.push(`[Stint] ${note}`),
+      onNote: (note, by) => this.#keepNote(`[Stint] ${note}`, by),
     });
+  }
+
+  #keepNote(note: string, by: "user" | "policy"): void {
+    this.#notes.push(note);
+    if (this.#notes.length > NOTES_MAX) this.#notes.shift();
+    if (by === "user") this.#hasNoteOfUser = true;
   }
 
   /** Lets the agent end its turn by itself, for a short while. */

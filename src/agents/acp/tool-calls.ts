@@ -134,6 +134,16 @@ export class ToolCalls {
     return entry.call;
   }
 
+  /** The id in the ledger of a call that waits for leave; null where it is not in it yet. */
+  async findCallId(id: string): Promise<CallId | null> {
+    let callId: CallId | null = null;
+    await this.#inTurn(() => {
+      callId = this.#open.get(id)?.callId ?? null;
+      return Promise.resolve();
+    });
+    return callId;
+  }
+
   /**
    * Writes a call down before it acts, and uses up the decision that it acts upon: a call that was
    * announced before it asked is in the ledger already. Resolves when both are durable.

@@ -1,6 +1,6 @@
 import type { TurnResult } from "../../core/attempt.ts";
 import type { Json, JsonObject } from "../../core/json.ts";
-import { asObject, readField, readText } from "../json-fields.ts";
+import { asObject, readField, readList, readText } from "../json-fields.ts";
 import { cleanText } from "../output/clean-text.ts";
 
 /** How an agent ended a turn. */
@@ -11,14 +11,16 @@ export interface TurnEnd {
   readonly text: string;
   /** Set when it neither said nor did anything. */
   readonly isEmpty?: boolean;
+  /** What people said with their decisions, and the agent is still to be told; with it the turn is not over. */
+  readonly notes?: readonly string[];
 }
 
 const FORMAT = "acp-1";
 
 /** The form in which the end of a turn is stored as the answer to its step. */
-export function encodeTurn({ stopReason, text, isEmpty }: TurnEnd): JsonObject {
-  const empty = isEmpty ? { isEmpty } : {};
-  return { format: FORMAT, stopReason: cleanText(stopReason).slice(0, 100), text, ...empty };
+export function encodeTurn({ stopReason, text, isEmpty, notes = [] }: TurnEnd): JsonObject {
+  const end = { format: FORMAT, stopReason: cleanText(stopReason).slice(0, 100), text };
+  return { ...end, ...(isEmpty && { isEmpty }), ...(notes.length > 0 && { notes }) };
 }
 
 /** The end of a turn as it is stored; null for the answer of another kind of agent. */
@@ -27,7 +29,9 @@ export function decodeTurn(response: Json): TurnEnd | null {
   const stopReason = readText(stored, "stopReason");
   if (readText(stored, "format") !== FORMAT || stopReason === null) return null;
   const isEmpty = readField(stored, "isEmpty") === true;
-  return { stopReason, text: readText(stored, "text") ?? "", ...(isEmpty && { isEmpty }) };
+  const notes = readList(stored, "notes").filter((note) => typeof note === "string");
+  const end = { stopReason, text: readText(stored, "text") ?? "" };
+  return { ...end, ...(isEmpty && { isEmpty }), ...(notes.length > 0 && { notes }) };
 }
 
 function fail(

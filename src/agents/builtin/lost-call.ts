@@ -19,9 +19,10 @@ const PARTIAL =
 
 /**
  * What the model is told of a call that an earlier attempt left open: facts, and no advice but to
- * look. Null: nothing is known of it.
+ * look. Null: nothing is known of it. One that was waiting for leave has not begun.
  */
-export function explainLostCall(fact: CallFact | null): string {
+export function explainLostCall(fact: CallFact | null, isWaiting = false): string {
+  if (isWaiting) return NOT_BEGUN_TEXT;
   if (fact === null) return INTERRUPTED_TEXT;
   const ending = explainEnding(fact);
   if (fact.output === "") return ending;

@@ -4,4 +4,5 @@ export const command = definePermissionVerb({
   name: "approve",
   decision: "allow",
   done: "allowed",
+  isConfirmed: true,
 });

@@ -210,18 +210,93 @@ describe("an agent of the Agent Client Protocol", () => {
   });
 
   it("denies what a person denies, and passes on what they said", async () => {
-    const { attempt, adapter, store, read, readLog } = openSession([
+    const { attempt, adapter, store, read, readLog, prompts } = openSession([
       { write: { path: "a.txt", content: "x" }, ask: true },
       { say: "So be it." },
     ]);
     const run = adapter.run(attempt({ rules: ["ask edit"] }).context);
     await store.until(() => store.permissions.length > 0);
     store.decide("denied", "Not now.");
-    expect(await run).toMatchObject({ outcome: "end_turn" });
+    expect(await run).toEqual({ outcome: "end_turn", message: "So be it." });
+    expect(prompts()).toEqual([PROMPT, '[Stint] To "Write a.txt": Not now.']);
     expect(store.openPermissions).toEqual([]);
     expect(read("a.txt")).toBe("");
     expect(readLog()).toContainEqual({ permission: { outcome: "selected", optionId: "no" } });
     expect(store.calls).toMatchObject([{ status: "finished", isError: true }]);
+  });
+
+  it("says of a call that waited for leave when everything died that it never began", async () => {
+    const act = { run: "echo ran > ran", ask: true };
+    const { attempt, adapter, store, prompts, read } = openSession([act, act, { say: "Done." }]);
+    const dying = attempt({ rules: ["ask execute"] });
+    void adapter.run(dying.context);
+    await store.until(() => store.permissions.length > 0);
+    const [asked] = store.permissions;
+    expect(asked?.callId).toBe(store.calls[0]?.callId);
+    dying.kill();
+    await store.until(() => dying.running.size === 0);
+    store.epoch++;
+    const run = adapter.run(attempt({ rules: ["ask execute"] }).context);
+    // The same is asked again: the question of before is its own now.
+    await store.until(() => store.permissions[0]?.callId === store.calls[1]?.callId);
+    store.decide("allowed");
+    await run;
+    expect(store.permissions).toHaveLength(1);
+    expect(read("ran")).toBe("ran\n");
+    expect(store.calls[0]).toMatchObject({ status: "interrupted" });
+    expect(store.calls[0]?.result).toContain("Nothing was done");
+    expect(prompts()[1]).toContain("Nothing was done");
+  });
+
+  it("says of a call that was given leave, and died, that it may have had its effect", async () => {
+    const { attempt, adapter, store, prompts } = openSession([
+      { run: "echo begun; sleep 61", ask: true },
+      { say: "Done." },
+    ]);
+    const dying = attempt({ rules: ["ask execute"] });
+    void adapter.run(dying.context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("allowed");
+    await store.until(() => store.dataOf("terminal").length > 0);
+    dying.kill();
+    await store.until(() => dying.running.size === 0);
+    store.epoch++;
+    await adapter.run(attempt().context);
+    expect(store.calls[0]?.result).toContain("may have had all, part or none of its effect");
+    expect(prompts()[1]).not.toContain("Nothing was done");
+  });
+
+  it("passes on what a person said although it died when the turn had just ended, and once", async () => {
+    const { attempt, adapter, store, prompts } = openSession([
+      { write: { path: "a.txt", content: "x" }, ask: true },
+      { say: "So be it." },
+    ]);
+    const isOver = (): boolean => store.steps[0]?.response != null;
+    const dying = attempt({ rules: ["ask edit"] });
+    store.watch(() => isOver() && dying.kill());
+    void adapter.run(dying.context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("denied", "Not now.");
+    await dying.died;
+    store.epoch++;
+    const result = { outcome: "end_turn", message: "So be it." };
+    expect(await adapter.run(attempt().context)).toEqual(result);
+    expect(prompts()).toEqual([PROMPT, '[Stint] To "Write a.txt": Not now.']);
+    expect(await adapter.run(attempt().context)).toEqual(result);
+    expect(prompts()).toHaveLength(2);
+  });
+
+  it("takes no turn more for a note than it may", async () => {
+    const { attempt, adapter, store, prompts } = openSession([
+      { write: { path: "a.txt", content: "x" }, ask: true },
+      { say: "So be it." },
+    ]);
+    const limits = { maxIterations: 1 };
+    const run = adapter.run(attempt({ rules: ["ask edit"], limits }).context);
+    await store.until(() => store.permissions.length > 0);
+    store.decide("denied", "Not now.");
+    expect(await run).toMatchObject({ outcome: "end_turn" });
+    expect(prompts()).toEqual([PROMPT]);
   });
 
   it("says of a call that waited for leave when it was told to stop that it never began", async () => {
@@ -466,7 +541,13 @@ describe("an agent of the Agent Client Protocol", () => {
     const resumed = attempt();
     const { resumeFrom } = resumed.context;
     if (resumeFrom === null) throw new Error("there is nothing to resume");
-    const permission = { permissionId: "p", tool: "edit", title: "Write b.txt", note: "Go ahead." };
+    const permission = {
+      permissionId: "p",
+      tool: "edit",
+      title: "Write b.txt",
+      note: "Go ahead.",
+      callId: null,
+    };
     const permissions = [{ ...permission, status: "allowed" as const }];
     await adapter.run({ ...resumed.context, resumeFrom: { ...resumeFrom, permissions } });
     expect(prompts()[1]).toContain('Leave for "Write b.txt" was given, and not used yet.');

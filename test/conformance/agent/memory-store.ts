@@ -150,8 +150,8 @@ export class MemoryStore {
       agentSessionId: this.agentSessionId,
       snapshotId: null,
       undelivered: waiting.map(({ id, text }) => ({ id, text, possibleDuplicate: false })),
-      permissions: this.openPermissions.map(({ id, tool, title, status, note }) => ({
-        ...{ permissionId: id, tool, title, status, note },
+      permissions: this.openPermissions.map(({ id, tool, title, status, note, callId }) => ({
+        ...{ permissionId: id, tool, title, status, note, callId },
       })),
     });
   }
@@ -227,15 +227,26 @@ export class MemoryStore {
     this.note({ kind: "closeCall", callId });
   }
 
-  #writePermission({ askPermission, tellPermission, usePermission }: OwnerCommit): void {
+  #writePermission(commit: OwnerCommit): void {
+    const { askPermission, bindPermission, tellPermission, usePermission } = commit;
     if (askPermission) {
-      const { permissionId: id, requestHash, request, timeoutMs } = askPermission;
+      const { permissionId: id, requestHash, request, timeoutMs, callId } = askPermission;
       const [askedAt, expiresAt] = [new Date(), new Date(Date.now() + timeoutMs)];
       const open = { status: "pending", decidedBy: null, note: null, decidedAt: null } as const;
       const marks = { isTold: false, isUsed: false };
-      const asked = { ...request, id, sessionId: this.sessionId, requestHash, askedAt, expiresAt };
+      const asked = {
+        ...request,
+        id,
+        sessionId: this.sessionId,
+        requestHash,
+        callId,
+        askedAt,
+        expiresAt,
+      };
       this.#permissions.set(id, { ...asked, ...open, ...marks });
     }
+    if (bindPermission)
+      this.#change(bindPermission.permissionId, { callId: bindPermission.callId });
     if (tellPermission !== undefined) this.#change(tellPermission, { isTold: true });
     if (usePermission !== undefined) this.#usePermission(usePermission);
   }
