@@ -1,5 +1,6 @@
 import { StintError } from "../../src/core/error.ts";
 import type { Choices } from "./choices.ts";
+import type { HostWire } from "./host-disk.ts";
 import type { Wire, WireCall } from "./oracle-store.ts";
 import type { Chance, VirtualProcess, VirtualWorld } from "./virtual-world.ts";
 
@@ -78,6 +79,41 @@ export function createFaultyWire(options: FaultyWireOptions): Wire {
     });
 }
 
+/**
+ * A host on which everything goes wrong that can. What a worker does to its files happens as it asks
+ * for it: the answer alone is late. Killing what runs cannot be refused.
+ */
+export function createFaultyHost(
+  options: Omit<FaultyWireOptions, "carryOut" | "onCall"> & {
+    readonly onCall: (command: string, fault: Fault | null) => void;
+  },
+): HostWire {
+  const { world, process } = options;
+  const counter = new CallCounter();
+  return (call, work) =>
+    new Promise((resolve, reject) => {
+      const { fault, chance } = chooseFault(options, call, counter);
+      options.onCall(call.command, fault);
+      if (fault === "crash_before") {
+        options.onCrash();
+        return;
+      }
+      const answerMs = chance.between(0, 4) + lateBy(fault, chance);
+      const answer = (tell: () => void): void => {
+        world.plan(process, answerMs, `host ${call.command}`, tell);
+      };
+      const fail = (): void => reject(new Error(`EIO: ${call.command}`));
+      const mayFail = call.command !== "close";
+      if (fault === "refused" && mayFail) {
+        answer(fail);
+        return;
+      }
+      const value = work();
+      if (fault === "crash_after") options.onCrash();
+      answer(fault === "answer_lost" && mayFail ? fail : () => resolve(value));
+    });
+}
+
 /** Numbers the calls of one process: all of them, and those of each command. */
 class CallCounter {
   total = 0;
@@ -93,8 +129,13 @@ class CallCounter {
 
 /** What becomes of a call is a matter of its place alone, whatever came before it. */
 function chooseFault(
-  { choices, process, rates, crashPoint }: FaultyWireOptions,
-  { command }: WireCall,
+  {
+    choices,
+    process,
+    rates,
+    crashPoint,
+  }: Pick<FaultyWireOptions, "choices" | "process" | "rates" | "crashPoint">,
+  { command }: { readonly command: string },
   counter: CallCounter,
 ): { fault: Fault | null; chance: Chance } {
   const place = `${process.name} ${command}#${counter.next(command)}`;

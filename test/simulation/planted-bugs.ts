@@ -236,5 +236,7 @@ export const BUGS: Readonly<Record<string, Variant>> = {
   "an acknowledgement before the commit": {
     createStore: (options) => new HastyStore(options),
   },
-  "a snapshot id before its objects": { hasHastyDisk: true },
+  "a command that outlives its attempt": { disk: { isLenient: true } },
+  "a restore that leaves newer files": { disk: { leavesFiles: true } },
+  "a snapshot id before its objects": { disk: { isHasty: true } },
 };

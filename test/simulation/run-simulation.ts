@@ -32,6 +32,9 @@ export interface SimulationCounts {
   readonly deathsMin: number;
   readonly calls: ReadonlyMap<string, number>;
   readonly faults: ReadonlyMap<Fault, number>;
+  readonly hostCalls: ReadonlyMap<string, number>;
+  readonly hostFaults: ReadonlyMap<Fault, number>;
+  readonly answers: ReadonlyMap<string, number>;
   readonly ends: ReadonlyMap<string, number>;
   readonly violations: readonly { readonly seed: number; readonly message: string }[];
   readonly scenariosPerCpuSecond: number;
@@ -102,6 +105,9 @@ function summarize(
     deathsMin: least(({ deaths }) => deaths),
     calls,
     faults: addUp(reports.map(({ faults }) => faults)),
+    hostCalls: addUp(reports.map(({ hostCalls }) => hostCalls)),
+    hostFaults: addUp(reports.map(({ hostFaults }) => hostFaults)),
+    answers: addUp(reports.map(({ answers }) => answers)),
     ends: addUp(reports.map(({ ends }) => ends)),
   };
 }

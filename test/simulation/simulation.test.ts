@@ -1,5 +1,7 @@
 import { expect, test } from "vitest";
+import type { Store } from "../../src/core/store.ts";
 import { FAULTS } from "./faulty-wire.ts";
+import { HOST_COMMANDS } from "./host-disk.ts";
 import { describeSimulation, runSimulation } from "./run-simulation.ts";
 import { readKeptCases } from "./kept-cases.ts";
 import { findBroken } from "./shrink-scenario.ts";
@@ -10,14 +12,25 @@ const { STINT_SIM_SEED: SEED, STINT_SIM_SECONDS, CI } = process.env;
 const SCENARIOS_MIN = 40;
 const SECONDS = Number(STINT_SIM_SECONDS ?? (CI ? 60 : 10));
 
-/** Every command of the port that does more than watch. */
-const COMMANDS = [
-  ...["createSession", "findRepeated", "getSession", "listSessions", "getScript", "deleteSession"],
-  ...["readEvents", "readEventRows", "readStateChanges", "readStats", "listWorkers"],
-  ...["pauseSession", "resumeSession", "cancelSession", "sendMessage", "forceTransition"],
-  ...["appendUnowned", "registerWorker", "heartbeat", "listPeers", "buryWorker", "removeWorker"],
-  ...["claimSessions", "commit", "listInbox", "readCheckpoint", "recordActivity"],
-  ...["sweepLostLeases", "sweepIdleSessions", "sweepControlRequests", "ping"],
+/** Every command of the port, and whether it goes to the database. */
+const STORE_COMMANDS = {
+  ...{ createSession: true, findRepeated: true, getSession: true, listSessions: true },
+  ...{ getScript: true, deleteSession: true, readEvents: true, readEventRows: true },
+  ...{ readStateChanges: true, readStats: true, listWorkers: true, pauseSession: true },
+  ...{ resumeSession: true, cancelSession: true, sendMessage: true, forceTransition: true },
+  ...{ appendUnowned: true, registerWorker: true, heartbeat: true, listPeers: true },
+  ...{ buryWorker: true, removeWorker: true, claimSessions: true, commit: true },
+  ...{ listInbox: true, readCheckpoint: true, recordActivity: true, listPermissions: true },
+  ...{ decidePermission: true, sweepPermissions: true, sweepLostLeases: true },
+  ...{ sweepIdleSessions: true, sweepControlRequests: true, ping: true },
+  ...{ watchSession: false, watchWork: false, close: false },
+} satisfies Record<keyof Store, boolean>;
+
+/** What the database must have said, of commands and of commits. */
+const ANSWERS = [
+  ...["ok", "fenced", "inbox_not_empty", "stale_epoch", "illegal_transition"],
+  ...["session_not_found", "session_terminal", "session_not_terminal", "inbox_full"],
+  ...["idempotency_key_reused", "workspace_busy", "permission_not_found", "permission_decided"],
 ];
 
 test("no kept case breaks a promise again", async () => {
@@ -46,6 +59,7 @@ test("every promise holds in random scenarios of faults, deaths and users", asyn
     `${schedules} distinct schedules, ${freezes} freezes, ${statements} statements,`,
     `${effects} effects, ${counts.scenariosPerCpuSecond.toFixed(1)} scenarios a CPU-second, sessions`,
     Object.fromEntries(counts.ends),
+    Object.fromEntries(counts.answers),
   );
   expect(violations).toEqual([]);
   expect(schedules).toBe(scenarios);
@@ -54,6 +68,10 @@ test("every promise holds in random scenarios of faults, deaths and users", asyn
   expect(counts.deathsMin).toBeGreaterThanOrEqual(1);
   if (SEED !== undefined) return;
   expect(counts.ends.get("completed")).toBeGreaterThan(0);
-  expect(COMMANDS.filter((command) => !counts.calls.has(command))).toEqual([]);
+  const commands = Object.entries(STORE_COMMANDS).flatMap(([name, isSent]) => (isSent ? name : []));
+  expect(commands.filter((command) => !counts.calls.has(command))).toEqual([]);
+  expect(ANSWERS.filter((answer) => !counts.answers.has(answer))).toEqual([]);
   expect(FAULTS.filter((fault) => !counts.faults.has(fault))).toEqual([]);
+  expect(HOST_COMMANDS.filter((command) => !counts.hostCalls.has(command))).toEqual([]);
+  expect(FAULTS.filter((fault) => !counts.hostFaults.has(fault))).toEqual([]);
 }, 600_000);

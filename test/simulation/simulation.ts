@@ -1,5 +1,5 @@
 import { delay } from "../../src/core/clock.ts";
-import { toStintError } from "../../src/core/error.ts";
+import { StintError, toStintError } from "../../src/core/error.ts";
 import { silentLogger } from "../../src/core/log.ts";
 import { silentMetrics } from "../../src/core/metrics.ts";
 import { LOCAL_USER_ID, type NewSession } from "../../src/core/session.ts";
@@ -10,18 +10,33 @@ import { createSweeper } from "../../src/worker/sweeper.ts";
 import type { Worker } from "../../src/worker/worker.ts";
 import { newSession } from "../conformance/store/harness.ts";
 import { Choices, hashText } from "./choices.ts";
-import { createFaultyWire, type Fault, type FaultRates, FAULTS } from "./faulty-wire.ts";
+import {
+  createFaultyHost,
+  createFaultyWire,
+  type Fault,
+  type FaultRates,
+  FAULTS,
+} from "./faulty-wire.ts";
+import {
+  type CommandPlan,
+  HostDisk,
+  type HostDiskOptions,
+  type HostWire,
+  type Incarnation,
+} from "./host-disk.ts";
 import { broken, Invariants, type SentMessage } from "./invariants.ts";
 import { OracleDatabase, type OracleOptions } from "./oracle-database.ts";
+import type { SlotAnswer } from "./oracle-rows.ts";
 import { OracleStore, type OracleStoreOptions, type WireCall } from "./oracle-store.ts";
-import { type AgentPlan, createSimulatedWorker, HostDisk } from "./simulated-worker.ts";
+import { type AgentPlan, type CreateLifecycle, createSimulatedWorker } from "./simulated-worker.ts";
 import { Chance, VirtualProcess, VirtualWorld } from "./virtual-world.ts";
 
 /** What a planted bug replaces. */
 export interface Variant {
   readonly createDatabase?: (options: OracleOptions) => OracleDatabase;
   readonly createStore?: (options: OracleStoreOptions) => OracleStore;
-  readonly hasHastyDisk?: boolean;
+  readonly createLifecycle?: CreateLifecycle;
+  readonly disk?: HostDiskOptions;
 }
 
 /** What one scenario was. */
@@ -39,9 +54,14 @@ export interface ScenarioReport {
   readonly effects: number;
   readonly calls: ReadonlyMap<string, number>;
   readonly faults: ReadonlyMap<Fault, number>;
+  readonly hostCalls: ReadonlyMap<string, number>;
+  readonly hostFaults: ReadonlyMap<Fault, number>;
+  /** What the database said, other than that it was done. */
+  readonly answers: ReadonlyMap<string, number>;
 }
 
 const FAULTS_MS = 45_000;
+const IN_PLACE = { mode: "in-place", source: "/project" } as const;
 const REST_MS_MAX = 1_800_000;
 const RETRIES_MAX = 40;
 /** What a reader may need for the rest of a log, a few events at a time. */
@@ -106,6 +126,9 @@ class Simulation {
   readonly #readers: Reader[] = [];
   readonly #calls = new Map<string, number>();
   readonly #faults = new Map<Fault, number>();
+  readonly #hostCalls = new Map<string, number>();
+  readonly #hostFaults = new Map<Fault, number>();
+  readonly #answers = new Map<string, number>();
   readonly #watchesPeers: boolean;
   readonly #rates: FaultRates;
   #failure: Error | null = null;
@@ -123,11 +146,10 @@ class Simulation {
     this.#chance = new Chance(seed);
     this.#newsChance = this.#chance.fork();
     const ids = this.#createProcess("database");
-    const options = { now: () => this.#world.now, newId: () => ids.newId() };
+    const options = { now: () => this.#world.now, newId: () => ids.newId(), inboxItemsMax: 3 };
     this.#database = variant.createDatabase?.(options) ?? new OracleDatabase(options);
     this.#invariants = new Invariants(this.#database);
-    const isHasty = variant.hasHastyDisk ?? false;
-    this.#disk = new HostDisk((error) => (this.#failure ??= error), { isHasty });
+    this.#disk = new HostDisk((error) => (this.#failure ??= error), variant.disk);
     this.#watchesPeers = this.#chance.happens(0.3);
     // Most scenarios know only some of the faults: the others would hide what these bring about.
     this.#rates = Object.fromEntries(
@@ -148,6 +170,7 @@ class Simulation {
     await this.#rest();
     this.#invariants.checkEnd(this.#messages);
     this.#checkReaders();
+    this.#checkLedger();
     const ends = new Map<string, number>();
     for (const { row } of this.#database.sessions.values()) count(ends, row.status);
     await this.#deleteOne();
@@ -155,7 +178,8 @@ class Simulation {
       ...{ ends, effects: this.#disk.effects.size },
       ...{ seed: this.#seed, hash: this.#world.hash, steps: this.#world.steps, workers },
       ...{ deaths: this.#deaths, freezes: this.#freezes, commands: this.#commands },
-      ...{ calls: this.#calls, faults: this.#faults },
+      ...{ calls: this.#calls, faults: this.#faults, answers: this.#answers },
+      ...{ hostCalls: this.#hostCalls, hostFaults: this.#hostFaults },
     };
   }
 
@@ -186,9 +210,11 @@ class Simulation {
   }
 
   #isAtRest(): boolean {
-    return [...this.#database.sessions.values()].every(
-      ({ row }) => isTerminal(row.status) || (row.status === "paused" && row.resumeAt === null),
-    );
+    return [...this.#database.sessions.values()].every(({ row, permissions }) => {
+      const isAsking = permissions.some(({ status }) => status === "pending");
+      const isHeld = row.status === "paused" && row.resumeAt === null && !isAsking;
+      return isTerminal(row.status) || isHeld;
+    });
   }
 
   // -- processes ---------------------------------------------------------------------------------
@@ -228,11 +254,45 @@ class Simulation {
     return store;
   }
 
+  #connectHost(process: VirtualProcess, onCrash: () => void): HostWire {
+    const chance = process.chance.fork();
+    const call = chance.between(1, 40);
+    const fault: Fault = chance.happens(0.5) ? "crash_before" : "crash_after";
+    return createFaultyHost({
+      ...{ world: this.#world, process, choices: this.#choices, onCrash },
+      rates: () => (this.#isOver ? null : this.#rates),
+      crashPoint: chance.happens(0.3) ? { call, fault } : null,
+      onCall: (command, seen) => {
+        count(this.#hostCalls, command);
+        if (seen) count(this.#hostFaults, seen);
+      },
+    });
+  }
+
+  /** One that was overtaken meanwhile begins in vain: it can write nothing. */
+  #checkBeginning(attempt: Incarnation): void {
+    const row = this.#database.find(attempt.sessionId);
+    if (row?.epoch !== attempt.epoch || row.status !== "active") return;
+    this.#disk.begin(attempt, row.snapshotId);
+  }
+
   #carryOut<T>(call: WireCall, work: () => T): T {
     const tell = this.#guard(() => this.#invariants.carryOut(call, work));
-    const value = tell();
+    const value = this.#noteAnswer(call, tell);
     if (!/^(read|list|get|find|heartbeat|ping)/.test(call.command)) this.#announce();
     return value;
+  }
+
+  #noteAnswer<T>({ command }: WireCall, tell: () => T): T {
+    try {
+      const value = tell();
+      const { status = "", code = "" } = (value ?? {}) as Partial<SlotAnswer>;
+      if (command === "commit") count(this.#answers, code || status);
+      return value;
+    } catch (error) {
+      count(this.#answers, toStintError(error).code);
+      throw error;
+    }
   }
 
   /** Keeps a broken promise from being taken for an error of the database. */
@@ -275,6 +335,12 @@ class Simulation {
       ...{ process, store, disk: this.#disk, pid, watchesPeers: this.#watchesPeers },
       onPoison: () => this.#kill(host, 500),
       isRunning: (other) => this.#processes.get(other)?.isAlive ?? false,
+      createLifecycle: this.#variant.createLifecycle,
+      hostWire: this.#connectHost(process, () => this.#kill(host, 2_000)),
+      commandClock: {
+        setTimer: (run, afterMs) => this.#world.plan(null, afterMs, "command", run),
+      },
+      onBegin: (attempt) => this.#checkBeginning(attempt),
     });
     const host: Host = { place, process, worker, pid };
     this.#hosts[place] = host;
@@ -374,6 +440,7 @@ class Simulation {
     const calls = Array.from({ length: chance.between(0, 4) });
     const plan: AgentPlan = {
       isPoison: chance.happens(0.03),
+      commandsMs: calls.map(() => chance.pick([null, 100, 3_000, 12_000])),
       thoughts: calls.map(() => chance.pick([0, 50, 500, 2_000, 6_000, 20_000])),
       end: chance.pick(["say", "say", "say", "say", "say", "say", "crash", "fail"] as const),
     };
@@ -388,6 +455,8 @@ class Simulation {
       agent: "fake",
       prompt: JSON.stringify(plan),
       keepOpen: chance.happens(0.3),
+      permissions: chance.happens(0.3) ? ["ask *"] : [],
+      ...(chance.happens(0.3) && { workspace: IN_PLACE, inPlacePath: IN_PLACE.source }),
     });
   }
 
@@ -402,18 +471,21 @@ class Simulation {
       const sessionId = pickSession();
       if (sessionId !== null) await work(sessionId);
     };
-    if (drawn < 0.45) return this.#planMessage(store, id, pickSession);
-    if (drawn < 0.55) return on((sessionId) => store.pauseSession(sessionId));
-    if (drawn < 0.75) return on((sessionId) => store.resumeSession(sessionId));
-    if (drawn < 0.8) return on((sessionId) => store.cancelSession(sessionId));
-    if (drawn < 0.82) {
+    if (drawn < 0.4) return this.#planMessage(store, id, pickSession);
+    if (drawn < 0.5) return on((sessionId) => store.pauseSession(sessionId));
+    if (drawn < 0.67) return on((sessionId) => store.resumeSession(sessionId));
+    if (drawn < 0.72) return on((sessionId) => store.cancelSession(sessionId));
+    if (drawn < 0.74) {
       const forced = { to: "expired", reason: "deadline", message: "by force" } as const;
       return on((sessionId) => store.forceTransition(sessionId, forced));
     }
-    if (drawn < 0.86) {
+    if (drawn < 0.78) {
       const data = { command: "note", output: id, final: false };
       return on((sessionId) => store.appendUnowned(sessionId, [{ type: "terminal", data }]));
     }
+    const decision = chance.happens(0.7) ? "allow" : "deny";
+    if (drawn < 0.9) return on((sessionId) => decide(store, sessionId, decision));
+    if (drawn < 0.94) return on((sessionId) => askInVain(store, sessionId, id));
     return on((sessionId) => lookAround(store, sessionId));
   }
 
@@ -476,6 +548,22 @@ class Simulation {
     }
   }
 
+  /** What the ledger calls done was done, and once. */
+  #checkLedger(): void {
+    for (const [sessionId, { calls }] of this.#database.sessions) {
+      for (const { hasEffect, status, isError, input } of calls) {
+        if (!hasEffect || isError || status !== "finished") continue;
+        const { path, command } = input;
+        const written = path ?? (JSON.parse(String(command)) as CommandPlan).path;
+        const effects = this.#disk.effects.get(`${sessionId}/${String(written)}`) ?? 0;
+        if (effects === 1) continue;
+        broken(
+          `the ledger of ${sessionId} calls ${String(written)} done, which happened ${effects} times`,
+        );
+      }
+    }
+  }
+
   #logOf({ sessionId }: Reader): readonly { readonly id: string }[] {
     return this.#database.sessions.get(sessionId)?.events ?? [];
   }
@@ -485,10 +573,42 @@ class Simulation {
     const over = rows.find(({ status }) => isTerminal(status));
     const process = this.#createProcess("operator");
     const store = this.#connect(process, false, null);
+    const live = rows.find(({ status }) => !isTerminal(status));
+    const refused = live ? store.deleteSession(live.id).catch(toStintError) : null;
     const deleted = over ? store.deleteSession(over.id) : Promise.resolve();
     await this.#runUntil(this.#world.now + 1_000);
     await deleted;
+    if (live && !this.#database.find(live.id)) broken(`session ${live.id} was deleted alive`);
+    await refused;
     if (over && this.#database.find(over.id)) broken(`session ${over.id} was deleted and is there`);
+  }
+}
+
+/** Answers what an agent asks leave for. */
+async function decide(store: Store, sessionId: string, decision: "allow" | "deny"): Promise<void> {
+  const asked = await store.listPermissions(sessionId, { isOpen: true });
+  const pending = asked.find(({ status }) => status === "pending");
+  if (!pending) return;
+  const answer = { sessionId, permissionId: pending.id, note: null, userId: LOCAL_USER_ID };
+  await store.decidePermission({ ...answer, decision });
+  const opposite = decision === "allow" ? "deny" : "allow";
+  await store.decidePermission({ ...answer, decision: opposite });
+}
+
+/** What must be refused. */
+async function askInVain(store: Store, sessionId: string, id: string): Promise<void> {
+  const answer = { sessionId, permissionId: id, note: null, userId: LOCAL_USER_ID } as const;
+  const requests = [
+    () => store.resumeSession(id),
+    () => store.findRepeated(LOCAL_USER_ID, { key: sessionId, requestHash: "another" }),
+    () => store.decidePermission({ ...answer, decision: "allow" }),
+  ];
+  for (const request of requests) {
+    const code = await request().then(
+      () => "none",
+      (error: unknown) => toStintError(error).code,
+    );
+    if (code === "database_unavailable") throw new StintError(code, "the answer is not known");
   }
 }
 

@@ -178,7 +178,11 @@ export class VirtualProcess implements Clock {
 
   thaw(): void {
     this.isFrozen = false;
-    for (const { label, run, isOff } of this.#waiting.splice(0)) {
+    // As the event loop does: timers that are due come before answers.
+    const waiting = this.#waiting.splice(0);
+    const timers = waiting.filter(({ label }) => label === "timer");
+    const others = waiting.filter(({ label }) => label !== "timer");
+    for (const { label, run, isOff } of [...timers, ...others]) {
       if (!isOff) this.#world.plan(this, 0, label, run);
     }
   }
