@@ -620,6 +620,7 @@ async function lookAround(store: Store, sessionId: string): Promise<void> {
   await store.findRepeated(LOCAL_USER_ID, { key: sessionId, requestHash: "hash" });
   await store.readStats();
   await store.listWorkers();
+  await store.listAskingSessions([sessionId]);
   await store.ping();
 }
 
