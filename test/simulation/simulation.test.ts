@@ -21,8 +21,8 @@ const STORE_COMMANDS = {
   ...{ appendUnowned: true, registerWorker: true, heartbeat: true, listPeers: true },
   ...{ buryWorker: true, removeWorker: true, claimSessions: true, commit: true },
   ...{ listInbox: true, readCheckpoint: true, recordActivity: true, listPermissions: true },
-  ...{ listAskingSessions: true, decidePermission: true, sweepPermissions: true },
-  ...{ sweepLostLeases: true },
+  listAskingSessions: true,
+  ...{ decidePermission: true, sweepPermissions: true, sweepLostLeases: true },
   ...{ sweepIdleSessions: true, sweepControlRequests: true, ping: true },
   ...{ watchSession: false, watchWork: false, close: false },
 } satisfies Record<keyof Store, boolean>;
