@@ -161,7 +161,7 @@ export function readOracle({ sessions, workers, workspaceRemovals, now }: Oracle
 /** Replaces times by whether they are set; durations by how many grains they have. */
 export function stripTimes(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value ?? null), (key, one: unknown) => {
-    if (key.endsWith("At")) return one !== null;
+    if (key.endsWith("At") || key === "frozenUntil") return one !== null;
     if (key === "activeMs" || key === "queuedMs") return Math.floor(Number(one) / GRAIN_MS);
     if (!isPlain(one)) return one;
     // Why a commit was refused is told in the words of the database; the code must be the same.
