@@ -161,7 +161,7 @@ export class ProbeSession {
     return {
       ...{ socketPath: "", bridgePath: "", tcpUrl: "", token: "probe", urls },
       urlsAt: () => urls,
-      proxyUrlAt: () => null,
+      proxyEnvironmentAt: () => ({}),
     };
   }
 }

@@ -87,9 +87,15 @@ export interface ModelDoor {
   readonly urls: ModelDoorUrls;
   /** The base URLs at another origin, as that of a bridge inside a sandbox. */
   urlsAt(origin: string): ModelDoorUrls;
-  /** For `HTTPS_PROXY` and `HTTP_PROXY` at an origin; null where no host is allowed. */
-  proxyUrlAt(origin: string): string | null;
+  /**
+   * `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` of the door at an origin, in both cases; none where no
+   * host is allowed. Their password opens the proxy, and no model.
+   */
+  proxyEnvironmentAt(origin: string): Readonly<Record<string, string>>;
 }
+
+/** Where a program in a sandbox without network finds the door. */
+export const DOOR_ORIGIN_INSIDE = "http://127.0.0.1:4010";
 
 /** The base URLs of a door at an origin. */
 export function doorUrlsAt(origin: string): ModelDoorUrls {

@@ -53,6 +53,7 @@ const NO_FREEZING: FreezeSettings = { freezeMs: 0, frozenAgentsMax: 0 };
 const refuseModel = (): Promise<never> =>
   Promise.reject(new StintError("model_unknown", "this worker has no models"));
 const NO_MODELS: AttemptModels = {
+  reachesHosts: false,
   bind: refuseModel,
   openDoor: refuseModel,
   closeLost: () => Promise.resolve(),

@@ -41,6 +41,8 @@ export interface AttemptContextOptions {
   readonly model: ModelBinding;
   /** Opens the gateway of this attempt as a door for programs. */
   readonly openModelDoor: () => Promise<ModelDoor>;
+  /** Whether that door leads to other hosts than models. */
+  readonly reachesHosts: boolean;
   readonly resumeFrom: Checkpoint | null;
   readonly recovery: RecoveryFacts | null;
   readonly clock: Clock;
@@ -121,9 +123,15 @@ export class WorkerAttemptContext implements AttemptContext {
   }
 
   async spawn(spec: SpawnSpec): Promise<CustodyProcess> {
-    await this.#options.hold.passGate();
+    const { hold, workspace, reachesHosts, openModelDoor } = this.#options;
+    await hold.passGate();
     this.signal.throwIfAborted();
-    return this.#options.workspace.spawn(spec, this.#door);
+    // Where commands have a network of their own they need no door to other hosts.
+    if (reachesHosts && workspace.hasNetwork === false) {
+      this.#door ??= await openModelDoor();
+      this.signal.throwIfAborted();
+    }
+    return workspace.spawn(spec, this.#door);
   }
 
   commit(commit: Commit): Promise<number> {

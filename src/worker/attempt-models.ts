@@ -25,6 +25,8 @@ import type { SessionLifecycleManager } from "./session-lifecycle-manager.ts";
 
 /** The models of one attempt. */
 export interface AttemptModels {
+  /** Whether the door leads to other hosts than models, so that every command is shown it. */
+  readonly reachesHosts: boolean;
   /** Binds an agent of this process. @throws {model_unknown} {model_key_missing} {config_invalid} */
   bind(): Promise<ModelBinding>;
   /** Opens the door for agents that are programs; the same one each time. */
@@ -76,6 +78,7 @@ export function openAttemptModels(options: AttemptModelsOptions): AttemptModels 
     return openDoor({ handle, egress, bridgePath: locateBridge(), log, onLogin });
   };
   return {
+    reachesHosts: !options.egress.isEmpty,
     async bind() {
       const choice = requireChoice(options.readChoice(), sessionId);
       // What is missing is said now, and not with the first call.

@@ -26,6 +26,8 @@ export interface AttemptWorkspace {
   readonly homeFiles: WorkspaceFiles;
   /** With a door, the program reaches it under the address that `showDoor` tells. */
   spawn(spec: SpawnSpec, door?: ModelDoor | null): Promise<CustodyProcess>;
+  /** Whether commands reach hosts by themselves. @default true */
+  readonly hasNetwork?: boolean;
   /** The door to models as commands see it. @default as it is */
   showDoor?(door: ModelDoor): ModelDoor;
   /** Freezes what runs. @default that is not possible here */

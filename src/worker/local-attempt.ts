@@ -99,6 +99,7 @@ export async function openLocalAttempt(
     sandbox: sandboxes.report,
     diskShort,
     reclaimDisk: () => diskUse.reclaim(host.disk.freeBytesWanted),
+    hasNetwork: sandbox.hasNetwork,
     showDoor: (door) => bounds.showDoor(door),
     custodyLevel: custody.level,
     files: openWorkspaceFiles(workspace.path),

@@ -2,9 +2,10 @@ import { mkdir, realpath } from "node:fs/promises";
 import { dirname, join, resolve } from "node:path";
 import type { SpawnSpec } from "../core/attempt.ts";
 import type { Config } from "../core/config.ts";
-import type { ModelDoor } from "../core/model.ts";
+import { DOOR_ORIGIN_INSIDE, type ModelDoor } from "../core/model.ts";
 import type { SandboxReport } from "../core/sandbox.ts";
 import { defaultBounds, probeResourceControl, type ResourceGroup } from "../workspace/cgroup.ts";
+import type { HeldSpec } from "../workspace/custody.ts";
 import type { CustodyProbe } from "../workspace/probe.ts";
 import { removeFolder } from "../workspace/remove.ts";
 import { createSandbox, type Sandbox } from "../workspace/sandbox.ts";
@@ -42,9 +43,6 @@ export interface Sandboxes {
   readonly report: SandboxReport;
   open(workspace: Workspace, name: string): Promise<AttemptSandbox>;
 }
-
-/** Where a program in a sandbox without network finds the door to models. */
-const DOOR_PORT = 4010;
 
 /** Folder of the agents that Stint has installed, inside the data folder. */
 const AGENTS = "agents";
@@ -87,21 +85,24 @@ export async function openSandboxes(
   };
 }
 
-/** A command that reaches the door to models over loopback, where its sandbox has no network. */
-export function bridgeToDoor(sandbox: Sandbox, door: ModelDoor, spec: SpawnSpec): SpawnSpec {
+/**
+ * A command that reaches the door to models, and by it the hosts that are listed, over loopback,
+ * where its sandbox has no network.
+ */
+export function bridgeToDoor(sandbox: Sandbox, door: ModelDoor, spec: SpawnSpec): HeldSpec {
   if (sandbox.hasNetwork) return spec;
   const { socketPath, bridgePath } = door;
+  const { port } = new URL(DOOR_ORIGIN_INSIDE);
   return {
     ...spec,
-    command: process.execPath,
-    args: [bridgePath, socketPath, String(DOOR_PORT), spec.command, ...spec.args],
+    within: [process.execPath, bridgePath, socketPath, port],
+    env: { ...door.proxyEnvironmentAt(DOOR_ORIGIN_INSIDE), ...spec.env },
     exposes: [...(spec.exposes ?? []), socketPath, bridgePath],
   };
 }
 
 function moveDoor(door: ModelDoor): ModelDoor {
-  const tcpUrl = `http://127.0.0.1:${DOOR_PORT}`;
-  return { ...door, tcpUrl, urls: door.urlsAt(tcpUrl) };
+  return { ...door, tcpUrl: DOOR_ORIGIN_INSIDE, urls: door.urlsAt(DOOR_ORIGIN_INSIDE) };
 }
 
 /** Node itself is shown wherever it lies: the door to models needs it. */

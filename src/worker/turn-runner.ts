@@ -160,7 +160,9 @@ export class TurnRunner {
     const { lifecycle, store, clock, logger, modelWaitMs, permissions } = this.#options;
     const { hold, workspace, changes, models } = turn;
     const openModelDoor = (): Promise<ModelDoor> => models.openDoor();
-    const access = { lifecycle, store, hold, workspace, changes, model, openModelDoor };
+    const { reachesHosts } = models;
+    const door = { openModelDoor, reachesHosts };
+    const access = { lifecycle, store, hold, workspace, changes, model, ...door };
     const settings = { modelWaitMs, permissions };
     return new WorkerAttemptContext({ ...access, ...start, ...settings, clock, log: logger });
   }

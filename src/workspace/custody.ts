@@ -41,6 +41,12 @@ export interface CustodyOptions {
   readonly readFileBytesMax?: () => Promise<number>;
 }
 
+/** A program and what it is started by. */
+export interface HeldSpec extends SpawnSpec {
+  /** A command line that is given the program's as its further arguments. @default none */
+  readonly within?: readonly string[];
+}
+
 /** Holds every process of one attempt. */
 export interface Custody {
   readonly level: CustodyLevel;
@@ -51,7 +57,7 @@ export interface Custody {
    * @throws {invalid_request} when arguments or environment cannot be given to a process.
    * @throws {custody_unavailable} after `close`, or when the host starts no more processes.
    */
-  spawn(spec: SpawnSpec): Promise<CustodyProcess>;
+  spawn(spec: HeldSpec): Promise<CustodyProcess>;
   /**
    * Kills all and resolves when nothing of the attempt is alive. Idempotent.
    * @throws {custody_unavailable} when something survives SIGKILL.
@@ -82,10 +88,11 @@ export function createCustody(options: CustodyOptions): Custody {
       const env = addToEnvironment(own, spec.env ?? {});
       const hostPath = env["PATH"] ?? "";
       const path = narrowPath(sandbox, hostPath, spec.exposes);
-      const program = await resolveCommand(sandbox, spec.command, cwd.inside, hostPath, path);
+      const found = await resolveCommand(sandbox, spec.command, cwd.inside, hostPath, path);
       env["PATH"] = path;
-      const terminal = spec.pty ? startInTerminal(spec.pty, program, spec.args) : null;
-      const target = terminal ?? { file: program, args: spec.args };
+      const [file = found, ...args] = [...(spec.within ?? []), found, ...spec.args];
+      const terminal = spec.pty ? startInTerminal(spec.pty, file, args) : null;
+      const target = terminal ?? { file, args };
       const commandCookie = randomUUID();
       env[ATTEMPT_COOKIE] = options.attemptCookie;
       env[COMMAND_COOKIE] = commandCookie;

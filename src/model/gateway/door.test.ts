@@ -5,7 +5,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { openDoor, type OpenDoor, SOCKET_PATH_BYTES_MAX } from "./door.ts";
-import { Egress } from "./egress.ts";
+import { Egress, TUNNELS_MAX } from "./egress.ts";
 import { EgressList } from "./egress-list.ts";
 import { LineLog } from "./harness.testsuite.ts";
 
@@ -179,9 +179,6 @@ it("lets agents reach a listed host, by tunnel and by plain HTTP", async () => {
   const port = await startHost();
   names.set("registry.example", ["127.0.0.1"]);
   await reopen([`registry.example:${port}`, `127.0.0.1:${port}`]);
-  expect(open.door.proxyUrlAt("http://127.0.0.1:4010")).toBe(
-    `http://stint:${open.door.token}@127.0.0.1:4010`,
-  );
   expect(await tunnelTo(`registry.example:${port}`)).toContain("200");
   const basic = `Basic ${Buffer.from(`stint:${open.door.token}`).toString("base64")}`;
   const text = await new Promise<string>((resolve, reject) => {
@@ -203,6 +200,70 @@ it("lets agents reach a listed host, by tunnel and by plain HTTP", async () => {
   expect(text).toBe("GET /a?b=1 undefined");
 });
 
+/** A proxied request of plain HTTP; resolves with the status and the body. */
+function forwardTo(url: string, headers: Record<string, string>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const { port } = new URL(open.door.tcpUrl);
+    const request = sendRequest({ host: "127.0.0.1", port, path: url, headers }, (response) => {
+      let body = "";
+      response.on("data", (chunk: Buffer) => (body += chunk.toString()));
+      response.on("end", () => resolve(`${response.statusCode} ${body}`));
+    });
+    closers.push(() => void request.destroy());
+    request.on("error", reject);
+    request.end();
+  });
+}
+
+const authorize = (token: string): string =>
+  `Basic ${Buffer.from(`stint:${token}`).toString("base64")}`;
+
+it("tells programs the proxy and what needs none, with a password that opens no model", async () => {
+  await reopen(["registry.example"]);
+  const env = open.door.proxyEnvironmentAt("http://127.0.0.1:4010");
+  const password = new URL(env["HTTP_PROXY"] ?? "").password;
+  const proxy = `http://stint:${password}@127.0.0.1:4010`;
+  const direct = "127.0.0.1,localhost,127.0.0.1:4010";
+  expect(env).toEqual({
+    ...{ HTTP_PROXY: proxy, HTTPS_PROXY: proxy, NO_PROXY: direct },
+    ...{ http_proxy: proxy, https_proxy: proxy, no_proxy: direct },
+  });
+  expect(await askSocket({ "x-api-key": password })).toMatchObject({ status: 401 });
+  expect(await askSocket({ "x-api-key": open.door.token })).toMatchObject({ status: 200 });
+  const port = await startHost();
+  await reopen([`127.0.0.1:${port}`]);
+  const listed = open.door.proxyEnvironmentAt("http://127.0.0.1:4010");
+  expect(listed["no_proxy"]).toBe("localhost,127.0.0.1:4010");
+  const ours = new URL(listed["http_proxy"] ?? "").password;
+  expect(await tunnelTo(`127.0.0.1:${port}`, ours)).toContain("200");
+});
+
+it("answers for models also where a program asks its proxy for them", async () => {
+  await reopen(["127.0.0.1:1"]);
+  const url = "http://127.0.0.1:4010/anthropic/v1/models";
+  expect(await forwardTo(url, { "x-api-key": open.door.token })).toBe(
+    "200 GET /anthropic/v1/models ",
+  );
+  expect(await forwardTo(url, {})).toContain("401");
+});
+
+it("lets in only so many at a time, requests of plain HTTP among them", async () => {
+  const mute = createServer((socket: Socket) => void socket.on("error", () => undefined));
+  let connections = 0;
+  mute.on("connection", () => connections++);
+  closers.push(() => void mute.close());
+  await once(mute.listen(0, "127.0.0.1"), "listening");
+  const { port } = mute.address() as AddressInfo;
+  await reopen([`127.0.0.1:${port}`]);
+  const headers = { "proxy-authorization": authorize(open.door.token) };
+  for (let count = 0; count < TUNNELS_MAX; count++) {
+    forwardTo(`http://127.0.0.1:${port}/`, headers).catch(() => undefined);
+  }
+  await expect.poll(() => connections).toBe(TUNNELS_MAX);
+  expect(await forwardTo(`http://127.0.0.1:${port}/`, headers)).toContain("too many connections");
+  expect(await tunnelTo(`127.0.0.1:${port}`)).toContain("too many connections");
+});
+
 it.each([
   ["is not listed", "other.example:443", "not on the list"],
   ["is listed with another port", "registry.example:22", "not on the list"],
@@ -222,7 +283,7 @@ it.each([
 
 it("reaches nothing without a list, and lets no one in without the token", async () => {
   const port = await startHost();
-  expect(open.door.proxyUrlAt("http://x")).toBeNull();
+  expect(open.door.proxyEnvironmentAt("http://x")).toEqual({});
   expect(await tunnelTo(`127.0.0.1:${port}`)).toContain("403 Forbidden");
   await reopen([`127.0.0.1:${port}`]);
   expect(await tunnelTo(`127.0.0.1:${port}`, "wrong")).toContain("407");

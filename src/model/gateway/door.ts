@@ -8,7 +8,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import type { StintError } from "../../core/error.ts";
 import type { Logger } from "../../core/log.ts";
-import { doorUrlsAt, type ModelDoor } from "../../core/model.ts";
+import { DOOR_ORIGIN_INSIDE, doorUrlsAt, type ModelDoor } from "../../core/model.ts";
 import { findAccountOfRequest, refuseLogin } from "../account-login.ts";
 import type { Egress } from "./egress.ts";
 import { writeRefusal } from "./refusal.ts";
@@ -21,6 +21,9 @@ export const SOCKET_PATH_BYTES_MAX = 100;
 const HEADERS_TIMEOUT_MS = 20_000;
 const REQUEST_TIMEOUT_MS = 120_000;
 const CONNECTIONS_MAX = 256;
+
+/** What a sandbox has of its own, such as the server that an agent tests. */
+const HOSTS_INSIDE = ["127.0.0.1", "localhost"];
 
 /** What a door leads to. */
 export interface DoorOptions {
@@ -44,15 +47,17 @@ export interface OpenDoor {
 
 /**
  * Opens the gateway of an attempt for programs: on a unix socket in a folder that only this user
- * may enter, and on a port of loopback. Both want the token.
+ * may enter, and on a port of loopback. Both want the token; for the proxy a password does that opens
+ * nothing else, since it stands in the environment of every command.
  */
 export async function openDoor(options: DoorOptions): Promise<OpenDoor> {
-  const token = `stint-${randomBytes(32).toString("base64url")}`;
+  const [token, proxyToken] = [createToken(), createToken()];
   const folder = await makeFolder(options.runDir);
   const socketPath = join(folder, "model.sock");
   // Anybody on this host may knock at a port: without the token nobody ends an attempt by it.
   const onPortOptions = { ...options, onLogin: () => undefined };
-  const servers = [serve(options, token), serve(onPortOptions, token)] as const;
+  const tokens = { isToken: createTokenCheck(token), isProxyToken: createTokenCheck(proxyToken) };
+  const servers = [serve(options, tokens), serve(onPortOptions, tokens)] as const;
   const [onSocket, onPort] = servers;
   const close = async (): Promise<void> => {
     options.egress.close();
@@ -68,8 +73,6 @@ export async function openDoor(options: DoorOptions): Promise<OpenDoor> {
     throw error;
   }
   const tcpUrl = `http://127.0.0.1:${(onPort.address() as AddressInfo).port}`;
-  const proxyUrlAt = (origin: string): string | null =>
-    options.egress.isOpen ? origin.replace("://", `://stint:${token}@`) : null;
   const door: ModelDoor = {
     socketPath,
     bridgePath: options.bridgePath,
@@ -77,10 +80,29 @@ export async function openDoor(options: DoorOptions): Promise<OpenDoor> {
     token,
     urls: doorUrlsAt(tcpUrl),
     urlsAt: doorUrlsAt,
-    proxyUrlAt,
+    proxyEnvironmentAt: (origin) => describeProxy(options.egress, origin, proxyToken),
   };
   let closing: Promise<void> | null = null;
   return { door, close: () => (closing ??= close()) };
+}
+
+function createToken(): string {
+  return `stint-${randomBytes(32).toString("base64url")}`;
+}
+
+/** Programs differ in which case they heed; curl wants `http_proxy` in lower case. */
+function describeProxy(egress: Egress, origin: string, token: string): Record<string, string> {
+  if (!egress.isOpen) return {};
+  const url = origin.replace("://", `://stint:${token}@`);
+  // With a port where all of loopback would be too much: not every program reads that.
+  const direct = new Set([...egress.listDirect(HOSTS_INSIDE), new URL(origin).host]);
+  const values = { HTTP_PROXY: url, HTTPS_PROXY: url, NO_PROXY: [...direct].join(",") };
+  return Object.fromEntries(
+    Object.entries(values).flatMap(([name, value]) => [
+      [name, value],
+      [name.toLowerCase(), value],
+    ]),
+  );
 }
 
 /** A long TMPDIR would make a path that no socket can have. */
@@ -109,8 +131,19 @@ async function closeServer(server: Server): Promise<void> {
   await closed;
 }
 
-function serve({ handle, egress, log, onLogin }: DoorOptions, token: string): Server {
-  const isToken = createTokenCheck(token);
+interface TokenChecks {
+  readonly isToken: (given: string | null) => boolean;
+  readonly isProxyToken: (given: string | null) => boolean;
+}
+
+function serve(
+  { handle, egress, log, onLogin }: DoorOptions,
+  { isToken, isProxyToken }: TokenChecks,
+): Server {
+  const mayProxy = (request: IncomingMessage): boolean => {
+    const password = readProxyPassword(request);
+    return isProxyToken(password) || isToken(password);
+  };
   const server = createServer((request, response) => {
     answer(request, response).catch((error: unknown) => {
       log.warn({ error: (error as Error).message }, "A request at the door of models failed");
@@ -118,15 +151,15 @@ function serve({ handle, egress, log, onLogin }: DoorOptions, token: string): Se
     });
   });
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const isProxied = /^[a-z]+:\/\//i.test(request.url ?? "");
+    const target = readOwnTarget(request.url ?? "");
+    const isProxied = /^[a-z]+:\/\//i.test(target);
     if (isProxied) {
-      if (!isToken(readProxyPassword(request)))
-        sendText(response, 407, "the proxy wants its token");
+      if (!mayProxy(request)) sendText(response, 407, "the proxy wants its token");
       else await egress.forward(request, response);
       return;
     }
-    const url = `http://door${request.url ?? ""}`;
-    const isPath = request.url?.startsWith("/") === true && URL.canParse(url);
+    const url = `http://door${target}`;
+    const isPath = target.startsWith("/") && URL.canParse(url);
     if (!isPath) {
       sendText(response, 400, "no path");
     } else if (!isToken(readToken(request, new URL(url)))) {
@@ -143,13 +176,20 @@ function serve({ handle, egress, log, onLogin }: DoorOptions, token: string): Se
     }
   };
   server.on("connect", (request: IncomingMessage, socket, head: Buffer) => {
-    if (isToken(readProxyPassword(request))) void egress.tunnel(request, socket, head);
+    if (mayProxy(request)) void egress.tunnel(request, socket, head);
     else socket.end("HTTP/1.1 407 Proxy Authentication Required\r\nconnection: close\r\n\r\n");
   });
   server.headersTimeout = HEADERS_TIMEOUT_MS;
   server.requestTimeout = REQUEST_TIMEOUT_MS;
   server.maxConnections = CONNECTIONS_MAX;
   return server;
+}
+
+/** A program that leaves nothing out of its proxy asks for models, too, as if they were elsewhere. */
+function readOwnTarget(target: string): string {
+  return target.startsWith(`${DOOR_ORIGIN_INSIDE}/`)
+    ? target.slice(DOOR_ORIGIN_INSIDE.length)
+    : target;
 }
 
 async function answerHere(

@@ -36,6 +36,11 @@ export class EgressList {
     );
   }
 
+  /** Whether some port of a host is on the list. */
+  namesHost(host: string): boolean {
+    return this.#entries.some((entry) => entry.matches(host) || contains(entry.addresses, host));
+  }
+
   /** Whether an address is on the list by itself. */
   allowsAddress(address: string, port: number): boolean {
     return this.#entries.some(

@@ -8,7 +8,7 @@ import { findAccountOfRequest, isAccountHost, refuseLogin } from "../account-log
 import { isPrivateAddress } from "./address-range.ts";
 import type { EgressList } from "./egress-list.ts";
 
-/** Tunnels of one attempt at a time. */
+/** Tunnels and plain requests of one attempt at a time. */
 export const TUNNELS_MAX = 64;
 
 const CONNECT_TIMEOUT_MS = 15_000;
@@ -26,6 +26,9 @@ export interface EgressOptions {
   readonly resolve?: (host: string) => Promise<readonly string[]>;
 }
 
+/** The agent's end of a tunnel or of a plain request. */
+type Client = Duplex | ServerResponse;
+
 /** Where a request may go: an address that was checked, so that no later answer of DNS counts. */
 interface Target {
   readonly host: string;
@@ -42,7 +45,7 @@ type Verdict = { readonly target: Target } | { readonly refusal: string };
  */
 export class Egress {
   readonly #options: EgressOptions;
-  readonly #open = new Set<Duplex>();
+  readonly #open = new Set<Client>();
 
   constructor(options: EgressOptions) {
     this.#options = options;
@@ -53,11 +56,16 @@ export class Egress {
     return !this.#options.list.isEmpty;
   }
 
+  /** The hosts among these of which nothing is listed: they are reached without the proxy. */
+  listDirect(hosts: readonly string[]): readonly string[] {
+    return hosts.filter((host) => !this.#options.list.namesHost(host));
+  }
+
   /** Answers CONNECT: bytes are piped, TLS stays between agent and host. */
   async tunnel(request: IncomingMessage, client: Duplex, head: Buffer): Promise<void> {
     client.on("error", () => client.destroy());
     const place = readAuthority(request.url ?? "");
-    const verdict = await this.#judge(place);
+    const verdict = await this.#judge(place, client);
     if ("refusal" in verdict) {
       this.#report(verdict.refusal);
       client.end(writeRefusal(verdict.refusal));
@@ -66,11 +74,9 @@ export class Egress {
     const { address, port } = verdict.target;
     const upstream = connect({ host: address, port, timeout: CONNECT_TIMEOUT_MS });
     const close = (): void => {
-      this.#open.delete(client);
       client.destroy();
       upstream.destroy();
     };
-    this.#open.add(client);
     upstream.once("connect", () => {
       upstream.setTimeout(IDLE_TIMEOUT_MS);
       client.write("HTTP/1.1 200 Connection established\r\n\r\n");
@@ -94,7 +100,7 @@ export class Egress {
     const account = findAccountOfRequest(request.headers);
     const verdict =
       account === null
-        ? await this.#judge(place)
+        ? await this.#judge(place, response)
         : this.#refuseLogin(`the agent presents the login of ${account}`);
     if ("refusal" in verdict || url === null) {
       const refusal = "refusal" in verdict ? verdict.refusal : "no address";
@@ -126,17 +132,23 @@ export class Egress {
     request.pipe(upstream);
   }
 
-  /** Ends all tunnels. */
+  /** Ends all that is open. */
   close(): void {
     for (const client of this.#open) client.destroy();
   }
 
-  async #judge(place: { readonly host: string; readonly port: number } | null): Promise<Verdict> {
+  /** One that is let in counts until it is closed, also while its name is looked up. */
+  async #judge(
+    place: { readonly host: string; readonly port: number } | null,
+    client: Client,
+  ): Promise<Verdict> {
     if (place === null) return { refusal: "egress: the request names no host and port" };
     const { host, port } = place;
     const shown = `${host.slice(0, 253)}:${port}`;
     if (this.#open.size >= TUNNELS_MAX)
       return { refusal: "egress: too many connections at a time" };
+    this.#open.add(client);
+    client.once("close", () => this.#open.delete(client));
     if (!this.#options.list.allowsHost(host, port)) {
       return { refusal: `egress: ${shown} is not on the list (setting egressAllow)` };
     }

@@ -172,6 +172,7 @@ export class TestWorker {
       openModels:
         options.createModels?.(this) ??
         (({ session }) => ({
+          reachesHosts: false,
           bind: () => options.bindModel?.(session) ?? Promise.reject(new Error("no model")),
           openDoor: () => Promise.reject(new Error("no door")),
           closeLost: () => Promise.resolve(),
