@@ -25,23 +25,26 @@ async function readBytes(
   return chunks;
 }
 
-/** The beginning of a body, as text; the rest is dropped. Never rejects. */
+/** The beginning of a body, as text, and whether there was more; the rest is dropped. Never rejects. */
 export async function readBeginning(
   body: ReadableStream<Uint8Array> | null,
   bytesMax: number,
-): Promise<string> {
+): Promise<{ readonly text: string; readonly isCut: boolean }> {
   const chunks: Uint8Array[] = [];
   let bytes = 0;
+  let hasEnded = false;
   try {
     for await (const chunk of body ?? []) {
       chunks.push(chunk);
       bytes += chunk.length;
-      if (bytes >= bytesMax) break;
+      if (bytes > bytesMax) break;
     }
+    hasEnded = bytes <= bytesMax;
   } catch {
     // What came before it broke off is what there is to be said.
   }
-  return Buffer.concat(chunks).subarray(0, bytesMax).toString("utf8");
+  const text = Buffer.concat(chunks).subarray(0, bytesMax).toString("utf8");
+  return { text, isCut: !hasEnded };
 }
 
 function tooLarge(bytesMax: number): GatewayRefusal {

@@ -25,13 +25,16 @@ export class ExchangeRecord {
   take(bytes: Uint8Array): void {
     const text = this.#decoder.decode(bytes, { stream: true });
     this.#answerChars += text.length;
-    // A little more than is kept, so that a key at the cut is found whole.
-    if (this.#answer.length < RECORDED_CHARS_MAX + 1_024) this.#answer += text;
+    const room = RECORDED_CHARS_MAX - this.#answer.length;
+    if (room > 0) this.#answer += text.slice(0, room);
   }
 
   /** As it is stored among the raw messages. */
   toJson(): JsonObject {
-    const answer = this.#redactor.redact(this.#answer).slice(0, RECORDED_CHARS_MAX);
+    const isCut = this.#answerChars > this.#answer.length;
+    const answer = isCut
+      ? this.#redactor.redactCut(this.#answer)
+      : this.#redactor.redact(this.#answer);
     return {
       kind: "model_exchange",
       callId: this.#callId,

@@ -2,8 +2,10 @@ import { createHash } from "node:crypto";
 import type { ServerResponse } from "node:http";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { doorUrlsAt } from "../../core/model.ts";
+import { ExchangeRecord, RECORDED_CHARS_MAX } from "./exchange-record.ts";
 import { REQUEST_BYTES_MAX } from "./gateway.ts";
 import { ask, GatewayHarness } from "./harness.testsuite.ts";
+import { Redactor } from "./redactor.ts";
 
 const KEY = "sk-canary-Zr9vQ2mX7tLp4WbE8yHc";
 const SCRIPT = [{ think: "Hm. 🧭" }, { bash: "ls" }, { text: "Done. ".repeat(60) }];
@@ -602,6 +604,35 @@ describe("the key", () => {
     expect(shown).toContain("bad key [removed]");
     for (const text of [shown, kept]) expect(text).not.toContain(KEY.slice(4, 16));
     expect(shown).not.toContain(Buffer.from(KEY).toString("base64").slice(4, 20));
+  });
+
+  it.each([
+    ["a long error is cut", 65_536 - 10, false],
+    ["an error breaks off", 500, true],
+  ])("does not come out in half where %s", async (_, charsBefore, breaksOff) => {
+    // Another key before it, as what is put in its place is shorter and moves the cut.
+    const before = KEY + "x".repeat(charsBefore - KEY.length);
+    const baseUrl = await harness.startProvider((_request, response) => {
+      response.writeHead(400);
+      if (breaksOff) response.write(before + KEY.slice(0, 10), () => response.destroy());
+      else response.end(before + KEY + "y".repeat(100));
+    });
+    const gateway = harness.createGateway({ baseUrl, secrets: [KEY] });
+    const answer = await gateway.handle(ask(MESSAGES, question));
+    expect(answer.status).toBe(400);
+    const text = await answer.text();
+    expect(text).toContain("[removed]xxx");
+    expect(text).not.toContain(KEY.slice(0, 4));
+  });
+
+  it("is not kept in half where an exchange is cut", async () => {
+    const text = KEY + "x".repeat(RECORDED_CHARS_MAX);
+    const said = text.slice(0, RECORDED_CHARS_MAX - 10) + KEY + "y".repeat(2_000);
+    const record = new ExchangeRecord("c", "", new Redactor([KEY]));
+    record.take(Buffer.from(said));
+    const kept = JSON.stringify(record.toJson());
+    expect(kept).toContain("[removed]xxx");
+    expect(kept).not.toContain(KEY.slice(0, 4));
   });
 
   it("is sent along no redirect", async () => {

@@ -340,8 +340,9 @@ export class ModelGateway {
   /** Providers quote keys in their errors, so these are not passed on as they are. */
   async #passError(response: Response): Promise<Response> {
     const { status } = response;
-    const text = await readBeginning(response.body, ERROR_BODY_BYTES_MAX);
-    return new Response(status === 204 ? null : this.#redactor.redact(text), {
+    const { text, isCut } = await readBeginning(response.body, ERROR_BODY_BYTES_MAX);
+    const shown = isCut ? this.#redactor.redactCut(text) : this.#redactor.redact(text);
+    return new Response(status === 204 ? null : shown, {
       status,
       headers: copyResponseHeaders(response.headers, this.#redactor),
     });

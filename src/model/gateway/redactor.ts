@@ -23,6 +23,12 @@ export class Redactor {
   redact(text: string): string {
     return this.#forms.reduce((rest, form) => rest.replaceAll(form, REMOVED), text);
   }
+
+  /** As `redact`, of a text that was cut: without an end that may be the beginning of a secret. */
+  redactCut(text: string): string {
+    const redacted = this.redact(text);
+    return redacted.slice(0, Math.max(0, redacted.length - (this.#forms[0]?.length ?? 0)));
+  }
 }
 
 /** The part of a base64 text that does not depend on what stands around, at each alignment. */
