@@ -62,6 +62,17 @@ export function narrowPath(
   return folders.filter((folder) => isAbsolute(folder) && isShown(folder)).join(delimiter);
 }
 
+/** A sandbox with what is exposed to one command: that stands at its own place, before all else. */
+export function showExposed(sandbox: View, exposes: readonly string[] = []): View {
+  const isExposed = (path: string): boolean =>
+    exposes.some((root) => path === root || path.startsWith(`${root}/`));
+  return {
+    workspace: sandbox.workspace,
+    toHost: (path) => (isExposed(path) ? path : sandbox.toHost(path)),
+    toInside: (path) => (isExposed(path) ? path : sandbox.toInside(path)),
+  };
+}
+
 async function isProgram(path: string): Promise<boolean> {
   try {
     await access(path, constants.X_OK);

@@ -6,7 +6,7 @@ import type { ChildProcess, StdioOptions } from "node:child_process";
 import type { CustodyLevel, CustodyProcess, SpawnSpec } from "../core/attempt.ts";
 import type { Clock } from "../core/clock.ts";
 import { StintError } from "../core/error.ts";
-import { narrowPath, resolveCommand, resolveCwd } from "./command.ts";
+import { narrowPath, resolveCommand, resolveCwd, showExposed } from "./command.ts";
 import type { ResourceGroup } from "./cgroup.ts";
 import { ATTEMPT_COOKIE, COMMAND_COOKIE, addToEnvironment } from "./environment.ts";
 import type { ExitRecord, ExitRecords } from "./exit-record.ts";
@@ -88,7 +88,8 @@ export function createCustody(options: CustodyOptions): Custody {
       const env = addToEnvironment(own, spec.env ?? {});
       const hostPath = env["PATH"] ?? "";
       const path = narrowPath(sandbox, hostPath, spec.exposes);
-      const found = await resolveCommand(sandbox, spec.command, cwd.inside, hostPath, path);
+      const view = showExposed(sandbox, spec.exposes);
+      const found = await resolveCommand(view, spec.command, cwd.inside, hostPath, path);
       env["PATH"] = path;
       const [file = found, ...args] = [...(spec.within ?? []), found, ...spec.args];
       const terminal = spec.pty ? startInTerminal(spec.pty, file, args) : null;

@@ -8,9 +8,8 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createTestClock } from "../../test/conformance/agent/memory-context.ts";
 import { requireTool } from "../../test/tools.ts";
-import type { SpawnSpec } from "../core/attempt.ts";
 import type { SandboxLevel } from "../core/sandbox.ts";
-import { createCustody, type Custody } from "./custody.ts";
+import { createCustody, type Custody, type HeldSpec } from "./custody.ts";
 import { probeCustody } from "./probe.ts";
 import { createSandbox } from "./sandbox.ts";
 import type { SandboxFolders } from "./sandbox-mounts.ts";
@@ -47,7 +46,7 @@ function open(
   return custody;
 }
 
-async function run(held: Custody, script: string, spec: Partial<SpawnSpec> = {}) {
+async function run(held: Custody, script: string, spec: Partial<HeldSpec> = {}) {
   const started = await held.spawn({ command: "sh", args: ["-c", script], ...spec });
   let out = "";
   for (const stream of [started.stdout, started.stderr]) {
@@ -119,6 +118,20 @@ describe("a strict sandbox", () => {
     expect((await run(held, "", call)).out).toBe("ENOENT\n");
     expect((await run(held, "", { ...call, exposes: [path] })).out).toBe("hello\n");
     server.close();
+  });
+
+  it("starts a program of a folder that it is given, and none beside it, within another too", async () => {
+    const folder = join(root, "given");
+    await mkdir(folder);
+    const command = join(folder, "hello");
+    await writeFile(command, "#!/bin/sh\necho hello\n", { mode: 0o755 });
+    const held = open("strict");
+    const call = { command, args: [], exposes: [folder] };
+    expect((await run(held, "", call)).out).toBe("hello\n");
+    expect((await run(held, "", { ...call, within: ["/usr/bin/env"] })).out).toBe("hello\n");
+    await expect(run(held, "", { ...call, exposes: [] })).rejects.toMatchObject({
+      code: "command_not_found",
+    });
   });
 
   it("does not see the processes of others", async () => {
