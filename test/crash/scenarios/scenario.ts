@@ -44,7 +44,7 @@ export interface CrashReport {
 }
 
 /** Time of a process against that of the clock on the wall. */
-const SPEED = 10;
+const SPEED = 5;
 const PASS_INTERVAL_MS = 1_000;
 const REST_MS_MAX = 90_000;
 const RETRIES_MAX = 60;
@@ -52,7 +52,7 @@ const RETRY_MS = 400;
 /** Messages that may wait for one session, so few that there are too many. */
 const INBOX_ITEMS_MAX = 3;
 const HELD_MS = 300;
-const REST_PASS_MS = 500;
+const REST_PASS_MS = 250;
 
 /** Runs the scenario of a seed by its plan. @throws InvariantBroken */
 export async function runCrashScenario(
