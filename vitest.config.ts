@@ -6,7 +6,7 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 const LONG = [
   ...["crash/takeover", "crash/attempt-points", "crash/scenarios/scenarios", "e2e/stream"],
   ...["docs-examples", "embedded/attach", "simulation/simulation", "crash/system-faults"],
-  ...["e2e/hostile-agent", "e2e/bad-input", "simulation/differential"],
+  ...["simulation/differential", "e2e/bad-input", "e2e/hostile-agent"],
 ];
 
 function placeOf({ moduleId }: TestSpecification): number {

@@ -51,11 +51,11 @@ const CPU_PERIOD_US = 100_000;
 const CPU_SHARES = 512;
 const CPU_WEIGHT = 50;
 /**
- * All sessions together, against one other process of the host: a tenth. The worker, the server and
- * the database answer in time however many sessions want a core.
+ * All sessions together, against one other process of the host: as much. With less, processes that
+ * are killed would not get the time to end within that of a cancel.
  */
-const CPU_SHARES_ALL = 102;
-const CPU_WEIGHT_ALL = 10;
+const CPU_SHARES_ALL = 1_024;
+const CPU_WEIGHT_ALL = 100;
 const REMOVE_ATTEMPTS = 20;
 const REMOVE_DELAY_MS = 10;
 

@@ -36,7 +36,7 @@ export async function logOutput(
 
 /** Reads the stdout of a program that tells events; what is none of them is output. */
 export class ToldOutput {
-  readonly #context: Pick<AttemptContext, "recordActivity" | "emit" | "clock">;
+  readonly #context: Pick<AttemptContext, "recordActivity" | "emit" | "clock" | "signal">;
   readonly #log: OutputLog;
   readonly #iteration: number;
   readonly #pace: Pace;
@@ -47,7 +47,7 @@ export class ToldOutput {
   #result: ToldEnd | null = null;
 
   constructor(
-    context: Pick<AttemptContext, "recordActivity" | "emit" | "clock">,
+    context: Pick<AttemptContext, "recordActivity" | "emit" | "clock" | "signal">,
     log: OutputLog,
     iteration: number,
   ) {
@@ -92,7 +92,7 @@ export class ToldOutput {
     const events = this.#told.splice(0);
     if (events.length === 0) return;
     await this.#context.emit(...events);
-    await this.#pace.take(events.length);
+    await this.#pace.take(events.length, this.#context.signal);
   }
 
   #show(told: Told): void {

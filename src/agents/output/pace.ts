@@ -26,14 +26,19 @@ export class Pace {
     this.#atMs = options.clock.monotonic();
   }
 
-  /** Counts what was read; resolves when more may be. */
-  async take(count: number): Promise<void> {
+  /** Counts what was read; resolves when more may be, and at once where the attempt has to stop. */
+  async take(count: number, signal?: AbortSignal): Promise<void> {
     const { clock, burst, perSecond } = this.#options;
     const nowMs = clock.monotonic();
     const grown = ((nowMs - this.#atMs) / 1_000) * perSecond;
     this.#left = Math.min(burst, this.#left + grown) - count;
     this.#atMs = nowMs;
-    if (this.#left >= 0) return;
-    await delay(clock, Math.max(WAIT_MS_MIN, (-this.#left / perSecond) * 1_000));
+    if (this.#left >= 0 || signal?.aborted === true) return;
+    try {
+      await delay(clock, Math.max(WAIT_MS_MIN, (-this.#left / perSecond) * 1_000), signal);
+    } catch (error) {
+      // What is left in the pipe then is little, and nobody may wait for it.
+      if (signal?.aborted !== true) throw error;
+    }
   }
 }
