@@ -33,12 +33,13 @@ export class Pace {
     const grown = ((nowMs - this.#atMs) / 1_000) * perSecond;
     this.#left = Math.min(burst, this.#left + grown) - count;
     this.#atMs = nowMs;
-    if (this.#left >= 0 || signal?.aborted === true) return;
+    const mustStop = (): boolean => signal?.aborted ?? false;
+    if (this.#left >= 0 || mustStop()) return;
     try {
       await delay(clock, Math.max(WAIT_MS_MIN, (-this.#left / perSecond) * 1_000), signal);
     } catch (error) {
       // What is left in the pipe then is little, and nobody may wait for it.
-      if (signal?.aborted !== true) throw error;
+      if (!mustStop()) throw error;
     }
   }
 }
