@@ -30,7 +30,7 @@ export async function askWithRetries(
       return await sendBefore(deadline, context, send, request);
     } catch (error) {
       signal.throwIfAborted();
-      if (error instanceof ModelAbsence) throw error;
+      if (error instanceof ModelAbsence || error instanceof ModelFailure) throw error;
       const failure = reportFailure(error, context.model, clock.now());
       const waitMs = chooseWait(retries, failure.retryAfterMs, clock.random());
       if (!failure.isRetryable) throw new ModelFailure(failure.message, { cause: error });
