@@ -535,8 +535,8 @@ begin
     insert into stint.permissions (id, session_id, request_hash, request, call_id, epoch, at_expiry,
       expires_at)
     values ((part ->> 'permissionId')::uuid, p_session, part ->> 'requestHash', part -> 'request',
-      (part ->> 'callId')::uuid, p_epoch, part ->> 'atExpiry', now() + (part ->> 'timeoutMs')::bigint *
-    interval '1 millisecond');
+      (part ->> 'callId')::uuid, p_epoch, part ->> 'atExpiry',
+      now() + (part ->> 'timeoutMs')::bigint * interval '1 millisecond');
   end if;
 
   part := p_part -> 'bindPermission';
