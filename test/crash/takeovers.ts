@@ -14,6 +14,9 @@ export const TAKEOVER_MS_MAX = 2_000;
 /** Kills of one session: fewer than the fruitless attempts after which it is held for a person. */
 const KILLS_PER_SESSION = 4;
 
+/** Of the log of a session with which something is wrong: what its last attempt did. */
+const TAIL_EVENTS = 12;
+
 /** Until a command begins or a session ends: work, on however busy a machine, and no promise. */
 const PATIENCE_MS = 180_000;
 
@@ -174,7 +177,7 @@ class TakeoverScene {
     );
     // The workspace that each next attempt worked in is the last committed snapshot, to the byte.
     if (JSON.stringify(listings) !== JSON.stringify(expected)) {
-      broken.push(`the workspace was ${JSON.stringify(listings)}`);
+      broken.push(`the workspace was ${JSON.stringify(listings)}: ${describeTail(log)}`);
     }
     this.#violations.push(...broken.map((what) => `session ${id}: ${what}`));
   }
@@ -183,10 +186,9 @@ class TakeoverScene {
   async #describeFailure(id: string, error: unknown): Promise<string> {
     const { client } = this.#installation;
     const { status, reason, attempts } = await client.sessions.get(id);
-    const last = (await readLog(client, id)).slice(-6);
-    const log = last.map(({ seq, type, data }) => `${seq} ${type} ${JSON.stringify(data)}`);
+    const tail = describeTail(await readLog(client, id));
     const what = (error as Error).message;
-    return `session ${id}: ${what}: ${status} (${reason}), ${attempts} attempts: ${log.join(" · ")}`;
+    return `session ${id}: ${what}: ${status} (${reason}), ${attempts} attempts: ${tail}`;
   }
 
   #counterOf(kill: number): string {
@@ -194,6 +196,11 @@ class TakeoverScene {
   }
 
   readonly #id = String(performance.now());
+}
+
+function describeTail(log: readonly SessionEvent[]): string {
+  const last = log.slice(-TAIL_EVENTS);
+  return last.map(({ seq, type, data }) => `${seq} ${type} ${JSON.stringify(data)}`).join(" · ");
 }
 
 /** What each command printed, in order. */
