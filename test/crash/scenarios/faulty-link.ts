@@ -213,7 +213,8 @@ class Connection implements LinkedConnection {
       if (this.#greeting === null) this.#noteLogin(chunk);
       this.#take("down", chunk, this.#meet);
     });
-    if (known) this.#take("down", known.greeting, this.#meet);
+    // A copy: the client's parser moves bytes about in what it is given.
+    if (known) this.#take("down", Buffer.from(known.greeting), this.#meet);
     else socket.write(startup);
   }
 

@@ -477,7 +477,7 @@ class CrashScenario {
       const open = await this.#listOpen();
       if (open.length === 0) return;
       if (performance.now() > giveUpAt) {
-        broken(`after ${REST_MS_MAX} ms: ${JSON.stringify(open)}`);
+        broken(`after ${REST_MS_MAX} ms: ${JSON.stringify(await this.#describeStall(open))}`);
       }
       for (const { id, agent, status } of open) {
         // Nobody works on those but we.
@@ -514,6 +514,35 @@ class CrashScenario {
         and (status in ('pending', 'active') or status = 'paused' and resume_at is not null)`,
       [this.#sessions],
     );
+  }
+
+  /** What those that should work do instead. */
+  async #describeStall(open: readonly { readonly id: string }[]): Promise<unknown> {
+    const ids = open.map(({ id }) => id);
+    const ask = (text: string, values: readonly unknown[] = []): Promise<unknown> =>
+      this.#lane.query(text, values);
+    return {
+      sessions: await ask(
+        "select *, clock_timestamp() as now from coding_sessions where id = any ($1)",
+        [ids],
+      ),
+      events: await ask(
+        `select session_id, seq, event_type, event_data, created_at from session_events
+          where session_id = any ($1) order by session_id, seq desc limit 12`,
+        [ids],
+      ),
+      workers: await ask("select *, clock_timestamp() as now from stint.workers"),
+      backends: await ask(
+        `select pid, state, wait_event_type, wait_event, query, pg_blocking_pids(pid) as blocked_by,
+          clock_timestamp() - query_start as since from pg_stat_activity
+          where datname = current_database() and pid <> pg_backend_pid()`,
+      ),
+      processes: this.#all.map(({ process, pid, store, worker, link }) => ({
+        ...{ name: process.name, pid, isAlive: process.isAlive },
+        ...{ hasStore: store !== null, hasWorker: worker !== null },
+        workerIds: [...this.#recording.workerIdsOf(process)],
+      })),
+    };
   }
 
   async #deleteOne(user: Store): Promise<void> {
