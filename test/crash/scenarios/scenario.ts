@@ -537,7 +537,7 @@ class CrashScenario {
           clock_timestamp() - query_start as since from pg_stat_activity
           where datname = current_database() and pid <> pg_backend_pid()`,
       ),
-      processes: this.#all.map(({ process, pid, store, worker, link }) => ({
+      processes: this.#all.map(({ process, pid, store, worker }) => ({
         ...{ name: process.name, pid, isAlive: process.isAlive },
         ...{ hasStore: store !== null, hasWorker: worker !== null },
         workerIds: [...this.#recording.workerIdsOf(process)],
