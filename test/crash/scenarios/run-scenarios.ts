@@ -11,7 +11,7 @@ export interface CrashRunOptions {
   readonly signal?: AbortSignal;
   /** Postgres is shut down in one of so many scenarios. @default 100 */
   readonly restartEvery?: number;
-  /** Scenarios at a time, each on a database of its own with backends that stay warm. @default 3 */
+  /** Scenarios at a time, each on a database of its own with backends that stay warm. @default 6 */
   readonly lanes?: number;
   /** Plans with which no seed comes up. @default as they are drawn */
   readonly changePlan?: (plan: ScenarioPlan) => ScenarioPlan;
@@ -53,7 +53,7 @@ export interface CrashViolation {
   readonly command: string;
 }
 
-const LANES = 3;
+const LANES = 6;
 const SCENARIO_MS_MAX = 120_000;
 const RESTART_EVERY = 100;
 
