@@ -122,12 +122,21 @@ async function waitForEnd(
     ),
   ]);
   grace.abort();
+  // A worker that was stopped meanwhile finds the time over before it has read what was there.
+  if (!isOver) await readWhatIsThere();
   if (!isOver) {
     process.stdout.destroy();
     process.stderr.destroy();
     await pumps;
   }
   return exit;
+}
+
+/** Gives the event loop two rounds: in the first it reads, in the second the reader goes on. */
+async function readWhatIsThere(): Promise<void> {
+  for (let round = 0; round < 2; round++) {
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
 }
 
 /** Reads one stream to its end, no faster than the log takes it. */
