@@ -1,8 +1,8 @@
 import type { Readable } from "node:stream";
 import type { AttemptContext, CustodyExit, CustodyProcess } from "../../core/attempt.ts";
-import { delay } from "../../core/clock.ts";
 import { truncateText } from "../../core/json.ts";
 import type { OutputField } from "../output/capped-output.ts";
+import { drainPipes } from "../output/drain-pipes.ts";
 import { OutputLog } from "../output/output-log.ts";
 
 /** A command line to run for one call. */
@@ -25,8 +25,6 @@ export interface CommandReport {
 
 /** Bytes of a command that its events repeat. */
 const COMMAND_BYTES_MAX = 8_192;
-/** How long the pipes of an ended command may stay open. */
-const PIPE_GRACE_MS = 2_000;
 
 /** A command that did not start. */
 export class SpawnFailure extends Error {
@@ -113,30 +111,8 @@ async function waitForEnd(
     pump(context, process.stderr, "error", log),
   ]);
   const exit = await process.exited;
-  const grace = new AbortController();
-  const isOver = await Promise.race([
-    pumps.then(() => true),
-    delay(context.clock, PIPE_GRACE_MS, grace.signal).then(
-      () => false,
-      () => true,
-    ),
-  ]);
-  grace.abort();
-  // A worker that was stopped meanwhile finds the time over before it has read what was there.
-  if (!isOver) await readWhatIsThere();
-  if (!isOver) {
-    process.stdout.destroy();
-    process.stderr.destroy();
-    await pumps;
-  }
+  await drainPipes(context.clock, process, pumps);
   return exit;
-}
-
-/** Gives the event loop two rounds: in the first it reads, in the second the reader goes on. */
-async function readWhatIsThere(): Promise<void> {
-  for (let round = 0; round < 2; round++) {
-    await new Promise<void>((resolve) => setImmediate(resolve));
-  }
 }
 
 /** Reads one stream to its end, no faster than the log takes it. */

@@ -1,9 +1,9 @@
 import type { AttemptContext, CallId, CustodyExit, CustodyProcess } from "../../core/attempt.ts";
-import { delay } from "../../core/clock.ts";
 import { toStintError } from "../../core/error.ts";
 import type { EventData } from "../../core/event.ts";
 import { truncateText } from "../../core/json.ts";
 import { isLost } from "../builtin/command.ts";
+import { drainPipes } from "../output/drain-pipes.ts";
 import { OutputLog } from "../output/output-log.ts";
 import type { CommandAgentDefinition } from "./definition.ts";
 import { logOutput, ToldOutput, type ToldEnd } from "./program-output.ts";
@@ -31,7 +31,6 @@ export interface ProgramEnd {
 const TERMINAL = { columns: 120, rows: 40 };
 /** An argument or variable is limited by the kernel to 128 KiB. */
 const VARIABLE_BYTES_MAX = 100_000;
-const PIPE_GRACE_MS = 2_000;
 const STOP_GRACE_MS = 1_000;
 const COMMAND_BYTES_MAX = 8_192;
 
@@ -126,13 +125,7 @@ async function watch(
   });
   try {
     const exit = await process.exited;
-    const over = new AbortController();
-    const wait = delay(clock, PIPE_GRACE_MS, over.signal).catch(() => undefined); // all is read
-    await Promise.race([reading, wait]);
-    over.abort();
-    process.stdout.destroy();
-    process.stderr.destroy();
-    await reading;
+    await drainPipes(clock, process, reading);
     if (failure !== null) throw failure;
     return exit;
   } finally {
