@@ -8,6 +8,8 @@ import { afterEach, expect, test } from "vitest";
 import { probeResourceControl, type ResourceBounds } from "./cgroup.ts";
 
 const BOUNDS: ResourceBounds = { memoryBytesMax: 104_857_600, processesMax: 20, cpusMax: 1 };
+/** Enough that each moment of making a group and entering it is met. */
+const ROUNDS = 300;
 const children: ChildProcess[] = [];
 
 afterEach(() => {
@@ -42,6 +44,27 @@ test("a process is taken into its group, also when another worker has removed it
   children.splice(0).map((child) => child.kill("SIGKILL"));
   await group?.close();
   expect(existsSync(`/sys/fs/cgroup/pids/stint/${name}`)).toBe(false);
+});
+
+test("processes are taken in whatever moment another worker starts and removes what is empty", async (context) => {
+  const control = await probeResourceControl(BOUNDS);
+  if (control === null) context.skip("[needs control groups] they cannot be written here");
+  let isOver = false;
+  const starting = (async (): Promise<void> => {
+    while (!isOver) await probeResourceControl(BOUNDS);
+  })();
+  try {
+    const pid = sleep();
+    for (let round = 0; round < ROUNDS; round++) {
+      const name = `test-${randomUUID()}`;
+      const group = await control?.create(name);
+      await group?.enter([pid]);
+      expect(groupsOf(pid)).toContain(`/stint/${name}`);
+    }
+  } finally {
+    isOver = true;
+    await starting;
+  }
 });
 
 test("a process that has ended already is no error", async (context) => {

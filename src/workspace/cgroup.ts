@@ -56,6 +56,7 @@ const CPU_WEIGHT = 50;
  */
 const CPU_SHARES_ALL = 1_024;
 const CPU_WEIGHT_ALL = 100;
+const ENTER_ATTEMPTS = 50;
 const REMOVE_ATTEMPTS = 20;
 const REMOVE_DELAY_MS = 10;
 
@@ -166,23 +167,36 @@ async function createGroup(
 
 async function makeGroup({ folder, writes }: Hierarchy, name: string): Promise<void> {
   const group = join(folder, name);
-  await mkdir(group, { recursive: true });
-  for (const [file, value] of writes) await writeFile(join(group, file), value);
+  await persist(async () => {
+    await mkdir(group, { recursive: true });
+    for (const [file, value] of writes) await writeFile(join(group, file), value);
+  });
 }
 
 async function enterGroup(hierarchy: Hierarchy, name: string, pid: number): Promise<void> {
   const file = join(hierarchy.folder, name, "cgroup.procs");
+  await persist(async (attempt) => {
+    if (attempt > 1) await makeGroup(hierarchy, name);
+    await writeFile(file, String(pid)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ESRCH") throw error; // it has ended already
+    });
+  });
+}
+
+/**
+ * Does again what met a group that was just removed: a worker that starts takes each group that is
+ * empty for abandoned, also one that is being made, or lies between two commands.
+ */
+async function persist(work: (attempt: number) => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
-      await writeFile(file, String(pid));
-      return;
+      return await work(attempt);
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException;
-      if (code === "ESRCH") return; // it has ended already
-      if (code !== "ENOENT" || attempt === REMOVE_ATTEMPTS) throw error;
+      // Gone before it was opened, or between the opening and the write.
+      const isGone = code === "ENOENT" || code === "ENODEV";
+      if (!isGone || attempt === ENTER_ATTEMPTS) throw error;
     }
-    // Empty between two commands, it was taken for abandoned by a worker that started.
-    await makeGroup(hierarchy, name);
   }
 }
 

@@ -15,7 +15,7 @@ export const TAKEOVER_MS_MAX = 2_000;
 const KILLS_PER_SESSION = 4;
 
 /** Of the log of a session with which something is wrong: what its last attempt did. */
-const TAIL_EVENTS = 12;
+const TAIL_EVENTS = 60;
 
 /** Until a command begins or a session ends: work, on however busy a machine, and no promise. */
 const PATIENCE_MS = 180_000;
