@@ -99,6 +99,7 @@ export class WorkerAttemptContext implements AttemptContext {
       ...{ hold, store: options.store, settings: options.permissions, clock: options.clock },
       commit: (commit) => options.lifecycle.commitOfAgent(hold, commit),
       resolvePath: (path) => workspace.files.resolve(path, workspace.path),
+      places: { workspace: workspace.path, home: workspace.home },
     });
     this.clock = options.clock;
     this.log = options.log;

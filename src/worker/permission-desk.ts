@@ -1,9 +1,8 @@
-import { createHash } from "node:crypto";
 import { posix } from "node:path";
 import { shortenInput } from "../agents/shown-input.ts";
 import { delay, type Clock } from "../core/clock.ts";
 import type { NewEvent } from "../core/event.ts";
-import { type Json, type JsonObject, truncateText } from "../core/json.ts";
+import { truncateText } from "../core/json.ts";
 import { parsePermissionPolicy, type PermissionPolicy } from "../core/permission-policy.ts";
 import type {
   AskedPermission,
@@ -11,6 +10,7 @@ import type {
   PermissionRequest,
   StoredPermission,
 } from "../core/permission.ts";
+import { hashRequest, type RequestPlaces } from "../core/request-hash.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { OwnerCommit, Store } from "../core/store.ts";
 import { readPatiently } from "./patience.ts";
@@ -40,6 +40,7 @@ export interface PermissionDeskOptions {
   readonly commit: (commit: OwnerCommit) => Promise<unknown>;
   /** Where a path of the workspace leads, links followed. */
   readonly resolvePath: (path: string) => Promise<string>;
+  readonly places: RequestPlaces;
   readonly settings: PermissionSettings;
   readonly clock: Clock;
 }
@@ -110,8 +111,8 @@ export class PermissionDesk {
 
   /** The question as it is stored: one that an earlier attempt has left, or a new one. */
   async #place(request: PermissionRequest, callId: string | null): Promise<string> {
-    const { clock, commit, hold, settings } = this.#options;
-    const requestHash = hashRequest(request);
+    const { clock, commit, hold, places, settings } = this.#options;
+    const requestHash = hashRequest(request, places);
     const open = await this.#list();
     const left = open.find((one) => one.requestHash === requestHash && !this.#taken.has(one.id));
     const permissionId = left?.id ?? clock.newId();
@@ -184,20 +185,6 @@ async function waitForNews(
   // Its rejection says only that there is something to look at.
   await delay(clock, longestMs, over.signal).catch(() => undefined);
   over.abort();
-}
-
-/** The same tool, input and directory have the same hash, whatever the order of the keys. */
-function hashRequest({ tool, input, cwd }: PermissionRequest): string {
-  return createHash("sha256")
-    .update(JSON.stringify([tool, cwd, sortKeys(input)]))
-    .digest("hex");
-}
-
-function sortKeys(value: Json | undefined): unknown {
-  if (value === null || typeof value !== "object") return value;
-  if (Array.isArray(value)) return value.map((one: Json) => sortKeys(one));
-  const fields = Object.entries(value as JsonObject);
-  return fields.toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([key, one]) => [key, sortKeys(one)]);
 }
 
 function tellAnswer({ id, status, decidedBy, note, ...request }: StoredPermission): NewEvent {

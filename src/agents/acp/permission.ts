@@ -64,7 +64,7 @@ export async function answerPermission(
     );
     return choose(choices, DENYING);
   }
-  const input = identifyInput(call, asked);
+  const input = identifyInput(call, asked, context);
   const callId = await calls.findCallId(call.toolCallId);
   const decision = await askLeave({ ...call, input }, callId, context);
   if (decision === null || context.signal.aborted) return CANCELLED;

@@ -69,7 +69,9 @@ describe("a tool call, as an agent tells of it", () => {
 
   it("is told from another one by what is shown of it, where it tells no input", () => {
     const call = take({ kind: "edit", title: "Write a.txt" });
-    const edit = (newText: string) => identifyInput(call, { content: [{ type: "diff", newText }] });
+    const PLACES = { workspace: "/workspace", home: "/home" };
+    const edit = (newText: string) =>
+      identifyInput(call, { content: [{ type: "diff", newText }] }, PLACES);
     expect(edit("one")).toEqual(edit("one"));
     expect(edit("one")).not.toEqual(edit("two"));
     expect(describeInput(take({ kind: "execute", title: "ls" }))).toEqual({ command: "ls" });

@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { TOOL_KINDS, type ToolKind } from "../../core/permission.ts";
 import type { JsonObject } from "../../core/json.ts";
+import { namePlaces, type RequestPlaces } from "../../core/request-hash.ts";
 import { asObject, readField, readList, readObject, readText, readWhole } from "../json-fields.ts";
 import { cleanText } from "../output/clean-text.ts";
 
@@ -120,9 +121,13 @@ export function describeInput({ input, kind, title }: ToolCall): JsonObject {
  * What a decision about a call binds to: its input, or all that is shown of it. Two calls that would
  * do different things must never be taken for one.
  */
-export function identifyInput(call: ToolCall, update: JsonObject): JsonObject {
+export function identifyInput(
+  call: ToolCall,
+  update: JsonObject,
+  places: RequestPlaces,
+): JsonObject {
   if (Object.keys(call.input).length > 0) return call.input;
-  const shown = JSON.stringify([call.paths, readList(update, "content")]);
+  const shown = JSON.stringify(namePlaces([call.paths, readList(update, "content")], places));
   const contentSha256 = createHash("sha256").update(shown).digest("hex");
   return { ...describeInput(call), contentSha256 };
 }

@@ -135,6 +135,7 @@ export function openMemoryAttempt(options: MemoryAttemptOptions): MemoryAttempt 
     },
     commit: (commit) => write(() => store.commit(commit)),
     resolvePath: (path) => context.files.resolve(path, options.workspace),
+    places: { workspace: options.workspace, home: options.home ?? options.workspace },
     ...{ settings: ASKING, clock },
   });
 
