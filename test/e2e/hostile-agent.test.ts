@@ -138,7 +138,7 @@ test("an agent that floods, forks, fills the disk and deletes harms nobody else"
   }
   for (const id of [oneFile, wrecker]) {
     await poll(async () => ((await sessions.get(id)).completedAt === null ? null : true), 20_000);
-    expect(await sessions.get(id)).toMatchObject({ status: "completed" });
+    expect(await sessions.get(id)).toMatchObject({ status: "completed", error: null });
   }
 
   writeFileSync(join(dataDir, "workspaces", bystander, "tree", "enough"), "");

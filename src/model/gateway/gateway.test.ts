@@ -363,6 +363,28 @@ describe("retries", () => {
     await gateway.handle(ask(MESSAGES, question), { retriesMax: 0 });
     expect(harness.retries).toHaveLength(4);
   });
+
+  it("are metered by their input where the connection was lost after sending, as an abort is", async () => {
+    let tries = 0;
+    const baseUrl = await harness.startProvider((_, response) => {
+      if (++tries <= 2) response.destroy();
+      else response.writeHead(401).end("{}");
+    });
+    await harness.createGateway({ baseUrl }).handle(ask(MESSAGES, question));
+    const [outcome] = harness.ledger.outcomes;
+    const inputTokens = 2 * (harness.ledger.intents[0]?.inputTokensEstimate ?? Number.NaN);
+    expect(outcome).toMatchObject({ status: "failed", isEstimated: true, usage: { inputTokens } });
+    expect(outcome?.costUsd).not.toBe(0);
+  });
+
+  it("are metered by nothing where the provider was never reached", async () => {
+    const gateway = harness.createGateway({ baseUrl: "http://127.0.0.1:2" });
+    await gateway.handle(ask(MESSAGES, question), { retriesMax: 0 });
+    const usage = { inputTokens: 0, outputTokens: 0 };
+    expect(harness.ledger.outcomes).toMatchObject([
+      { status: "failed", isEstimated: false, usage },
+    ]);
+  });
 });
 
 const NO_BUDGET = {
@@ -713,7 +735,7 @@ describe("a request", () => {
   });
 
   it("is refused when it is too large, announced or not", async () => {
-    const gateway = harness.createGateway({ baseUrl: "http://127.0.0.1:1" });
+    const gateway = harness.createGateway({ baseUrl: "http://127.0.0.1:2" });
     const huge = "x".repeat(REQUEST_BYTES_MAX + 1);
     expect((await gateway.handle(ask(MESSAGES, huge))).status).toBe(413);
     const headers = { "content-length": String(REQUEST_BYTES_MAX + 1) };

@@ -189,9 +189,8 @@ export class ModelGateway {
       await this.#admit(exchange);
       await call.open();
       controller.signal.throwIfAborted();
-      call.isSent = true;
       const { response, error, retries } = await callProvider(
-        () => this.#send(question, controller.signal),
+        () => call.try(() => this.#send(question, controller.signal)),
         {
           callId: call.intent.callId,
           retriesMax,

@@ -9,6 +9,7 @@ import {
 import { toStintError } from "../../core/error.ts";
 import { computeCost } from "../prices.ts";
 import type { Budget } from "./budget.ts";
+import { GatewayRefusal } from "./refusal.ts";
 import type { ExchangeRecord } from "./exchange-record.ts";
 import type { Metered, StreamMeter } from "./stream-meter.ts";
 
@@ -32,8 +33,8 @@ export class ModelCall {
   meter: StreamMeter | null = null;
   httpStatus: number | null = null;
   retries = 0;
-  /** True once the provider may have begun to work for it. */
-  isSent = false;
+  #isUnderWay = false;
+  #lostTries = 0;
   /** Resolves when the outcome is recorded. */
   readonly closed: Promise<void>;
   readonly #options: ModelCallOptions;
@@ -55,6 +56,22 @@ export class ModelCall {
     await this.#opening;
   }
 
+  /**
+   * Makes one try of it. One that ends without an answer, after the provider may have read the
+   * request, is counted by its input, whoever broke it off.
+   */
+  async try(send: () => Promise<Response>): Promise<Response> {
+    this.#isUnderWay = true;
+    try {
+      return await send();
+    } catch (thrown) {
+      if (mayHaveArrived(thrown)) this.#lostTries++;
+      throw thrown;
+    } finally {
+      this.#isUnderWay = false;
+    }
+  }
+
   /** What the call may come to: its input, and an answer of so many tokens. */
   computeReserve(outputTokens: number): {
     readonly tokens: number;
@@ -69,7 +86,7 @@ export class ModelCall {
   /** Tells the budget what the meter has read. */
   noteUsage(): void {
     if (this.meter === null) return;
-    const { usage, cacheWriteLongTokens } = this.meter.read();
+    const { usage, cacheWriteLongTokens } = this.#readUsage();
     this.#options.budget.update(
       this.intent.callId,
       usage,
@@ -89,7 +106,7 @@ export class ModelCall {
   async #close(status: ModelCallStatus): Promise<void> {
     const { budget, ledger, log } = this.#options;
     const { intent, httpStatus, retries } = this;
-    const metered = this.#readUsage(status);
+    const metered = this.#readUsage();
     const { usage, isEstimated } = metered;
     const costUsd = this.#computeCost(metered);
     budget.close(intent.callId, usage, costUsd);
@@ -115,18 +132,29 @@ export class ModelCall {
     }
   }
 
-  #readUsage(status: ModelCallStatus): Metered {
-    if (this.meter !== null) return this.meter.read();
+  #readUsage(): Metered {
+    const answered = this.meter?.read() ?? NOTHING;
     // Gone before there was an answer: the provider may charge for what it has read.
-    if (status === "aborted" && this.isSent) {
-      const usage = { ...NO_USAGE, inputTokens: this.intent.inputTokensEstimate };
-      return { usage, cacheWriteLongTokens: 0, isEstimated: true };
-    }
-    return NOTHING;
+    const lost = this.#lostTries + (this.#isUnderWay ? 1 : 0);
+    if (lost === 0) return answered;
+    const inputTokens = answered.usage.inputTokens + lost * this.intent.inputTokensEstimate;
+    return { ...answered, usage: { ...answered.usage, inputTokens }, isEstimated: true };
   }
 
   #computeCost({ usage, cacheWriteLongTokens }: Metered): number | null {
     const { price } = this.#options;
     return price === null ? null : computeCost(price, usage, cacheWriteLongTokens);
   }
+}
+
+/** Errors of a connection that never stood. */
+const NEVER_CONNECTED =
+  /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT|CERT_\w+|ERR_TLS_\w+|\w*SELF_SIGNED\w*|UNABLE_TO_\w+)$/;
+
+/** A refusal of ours comes after an answer; anything else that ends a try may come after the request. */
+function mayHaveArrived(thrown: unknown): boolean {
+  if (thrown instanceof GatewayRefusal) return thrown.status === 499 || thrown.status >= 500;
+  const cause =
+    thrown instanceof Error ? (thrown.cause as { code?: unknown } | undefined) : undefined;
+  return !NEVER_CONNECTED.test(String(cause?.code ?? ""));
 }
