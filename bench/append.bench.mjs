@@ -12,7 +12,13 @@ import { silentLogger } from "../dist/core/log.js";
 import { attachEmbeddedPostgres } from "../dist/store/embedded/attach.js";
 import { migrateDatabase } from "../dist/store/migrate.js";
 import { connectStore } from "../dist/store/postgres-store.js";
-import { describeLoad, describeMachine, percentile, readTreeCpuNs } from "./machine.mjs";
+import {
+  describeLoad,
+  describeMachine,
+  percentile,
+  readTreeCpuNs,
+  requireBar,
+} from "./machine.mjs";
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
 const MEASURE_MS = Number(process.env.BENCH_MS ?? 4_000);
@@ -211,6 +217,21 @@ function describeRatio(grouped, single) {
   return `${ratio.toFixed(1)} (${rounds.map((each) => each.toFixed(1)).join(" ")})`;
 }
 
+/** With a session for each producer there is little to put together; then only equal promises count. */
+function requireBars({ producers, sessions }, { grouped, single, fenced }) {
+  const perSecond = median(grouped, "perSecond");
+  const where = `${producers} producers on ${sessions} sessions:`;
+  if (producers === 32) {
+    const ratio = perSecond / median(fenced, "perSecond");
+    requireBar(`${where} ratio with the same promises`, ratio, { min: 3.5 });
+  } else if (sessions === 50) {
+    requireBar(`${where} events`, perSecond, { min: 25_000 }, "/s");
+    requireBar(`${where} ratio`, perSecond / median(single, "perSecond"), { min: 8 });
+    const cpuUs = median(grouped, "clientUs") + median(grouped, "serverUs");
+    requireBar(`${where} CPU of an event`, cpuUs, { max: 60 }, " µs");
+  }
+}
+
 console.log(describeMachine());
 const parent = mkdtempSync(join(tmpdir(), "stint-bench-"));
 const dataDir = join(parent, ".stint");
@@ -236,6 +257,7 @@ try {
     summarise("group commit", grouped);
     const ratios = `${describeRatio(grouped, single)} and ${describeRatio(grouped, fenced)}`;
     console.log(`ratios ${ratios}; after: ${describeLoad()}`);
+    requireBars(scenario, { grouped, single, fenced });
   }
 } finally {
   await embedded.release();

@@ -5,7 +5,7 @@ import { mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { describeLoad, describeMachine, percentile } from "./machine.mjs";
+import { describeLoad, describeMachine, percentile, requireBar } from "./machine.mjs";
 
 const BIN = fileURLToPath(new URL("../bin/stint.mjs", import.meta.url));
 const ROUNDS = 15;
@@ -93,8 +93,9 @@ try {
     listings.push(time([BIN, "ls"]));
   }
   const limit = report("node -e 0", bare);
-  const ratio = report("stint ls", listings) / limit;
-  console.log(`ratio ${ratio.toFixed(1)}`);
+  const listing = report("stint ls", listings);
+  console.log(`ratio ${(listing / limit).toFixed(1)}`);
+  requireBar("stint ls", listing, { max: 400 }, " ms");
   await new Promise((resolve) => setTimeout(resolve, IDLE_MS));
   const dev = readRssMb(child.pid);
   const supervisor = listSupervisors().find((pid) => !foreign.has(pid));
@@ -104,6 +105,7 @@ try {
         ? `, supervisor ${readRssMb(supervisor).toFixed(0)} MB RSS (${readPssMb(supervisor).toFixed(0)} MB PSS)`
         : ""),
   );
+  requireBar("idle memory of dev", dev, { max: 150 }, " MB");
   await stopDev(child);
 } finally {
   console.log(`after: ${describeLoad()}`);

@@ -9,7 +9,7 @@ import { createCustody } from "../dist/workspace/custody.js";
 import { probeCustody } from "../dist/workspace/probe.js";
 import { createSandbox } from "../dist/workspace/sandbox.js";
 import { listBearers } from "../dist/workspace/sweep.js";
-import { describeLoad, describeMachine, percentile } from "./machine.mjs";
+import { describeLoad, describeMachine, percentile, requireBar } from "./machine.mjs";
 
 const LOOK_MS = Number(process.env.BENCH_LOOK_MS ?? 3_000);
 const ROUNDS = 20;
@@ -66,10 +66,11 @@ const look = async (what) => {
   console.log(
     `${what.padEnd(8)} ${usedMs} ms of CPU in ${wallMs.toFixed(0)} ms, ${describeLoad()}`,
   );
+  return usedMs;
 };
 await look("running");
 if (!(await group.freeze())) throw new Error("it could not be frozen");
-await look("frozen");
+requireBar("CPU while frozen", await look("frozen"), { max: 0 }, " ms");
 await group.thaw();
 await look("thawed");
 const latencies = [];

@@ -36,3 +36,11 @@ export function percentile(values, share) {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0;
 }
+
+/** Says what does not keep to its bar, and lets the process fail for it. */
+export function requireBar(what, value, { min = -Infinity, max = Infinity }, unit = "") {
+  if (value >= min && value <= max) return;
+  const bar = value < min ? `at least ${min}` : `at most ${max}`;
+  console.log(`missed: ${what} ${Number(value.toFixed(1))}${unit}, wanted ${bar}${unit}`);
+  process.exitCode = 1;
+}

@@ -7,7 +7,7 @@ import { defaultBounds, probeResourceControl } from "../dist/workspace/cgroup.js
 import { createCustody } from "../dist/workspace/custody.js";
 import { probeCustody } from "../dist/workspace/probe.js";
 import { createSandbox } from "../dist/workspace/sandbox.js";
-import { describeLoad, describeMachine, percentile } from "./machine.mjs";
+import { describeLoad, describeMachine, percentile, requireBar } from "./machine.mjs";
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 60);
 const LEVELS = ["none", "workspace", "strict"];
@@ -55,6 +55,7 @@ for (const [level, { latencies, custody }] of custodies) {
   console.log(
     `${level.padEnd(10)} p50 ${figures[0]} ms  p95 ${figures[1]} ms  more ${figures[2]} ms`,
   );
+  requireBar(`${level}: more than without`, p50 - base, { max: 15 }, " ms");
   await custody.close();
 }
 rmSync(root, { recursive: true, force: true });
