@@ -81,6 +81,24 @@ test("a disk that fills fast is short sooner, one that fills slowly is not", asy
   }
 });
 
+test("a disk is short sooner where the looks at it come late", async () => {
+  for (const [lookMs, ended] of [
+    [200, 0],
+    [1_000, 1],
+  ] as const) {
+    const free = { bytes: 1.8 * GIB + (0.3 * GIB * lookMs) / 1_000 };
+    const { disk, clock } = watch(free);
+    const writer = new Writer(GIB);
+    const leave = disk.add(writer);
+    await disk.runOnce();
+    clock.advance(lookMs);
+    free.bytes = 1.8 * GIB;
+    await disk.runOnce();
+    expect(writer.told).toHaveLength(ended);
+    leave();
+  }
+});
+
 test("a watch without attempts looks at nothing", async () => {
   const free = { bytes: 0 };
   const { disk, clock } = watch(free);

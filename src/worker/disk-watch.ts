@@ -23,6 +23,8 @@ const NEAR_INTERVAL_MS = 50;
 const HEADROOM_BYTES = 512 * 1024 * 1024;
 /** The same as time, for one that takes even more. */
 const HEADROOM_MS = 800;
+/** The same in looks: on a machine so busy that they come late, all else does. */
+const HEADROOM_LOOKS = 4;
 const NEAR_FACTOR = 4;
 /** One that has written less is not what fills the disk: ending it would help nobody. */
 const BYTES_MIN = 64 * 1024 * 1024;
@@ -82,8 +84,10 @@ export class DiskWatch {
     const now = { free, atMs: clock.monotonic() };
     const { free: before, atMs } = this.#last ?? now;
     this.#last = now;
-    const bytesPerMs = Math.max(0, before - free) / Math.max(NEAR_INTERVAL_MS, now.atMs - atMs);
-    const headroom = Math.max(HEADROOM_BYTES, bytesPerMs * HEADROOM_MS);
+    const intervalMs = Math.max(NEAR_INTERVAL_MS, now.atMs - atMs);
+    const bytesPerMs = Math.max(0, before - free) / intervalMs;
+    const headroomMs = Math.max(HEADROOM_MS, HEADROOM_LOOKS * intervalMs);
+    const headroom = Math.max(HEADROOM_BYTES, bytesPerMs * headroomMs);
     this.#isNear = free < freeBytesMin + NEAR_FACTOR * headroom;
     return free < freeBytesMin + headroom;
   }

@@ -4,9 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const GIB = 1_073_741_824;
-const IMAGE_BYTES = 4 * GIB;
+/**
+ * The bound and what is ended before it, and not much more: beside a fork bomb and floods a session
+ * has so little of the processors that it writes some ten megabytes in a second.
+ */
+const IMAGE_BYTES = 2.5 * GIB;
 /** What may be written where there is no disk of our own. */
-const ROOM_BYTES = 2.5 * GIB;
+const ROOM_BYTES = 1.375 * GIB;
 
 /** A place for data that a hostile agent may fill up to a bound. */
 export interface HostileDisk {
