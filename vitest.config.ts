@@ -4,9 +4,10 @@ import { BaseSequencer, type TestSpecification } from "vitest/node";
 
 /** What takes longest, the longest first: begun last, it would keep everybody waiting. */
 const LONG = [
-  ...["crash/takeover", "crash/attempt-points", "crash/scenarios/scenarios", "e2e/stream"],
+  ...["crash/attempt-points", "crash/takeover", "crash/scenarios/scenarios", "e2e/stream"],
   ...["docs-examples", "embedded/attach", "simulation/simulation", "crash/system-faults"],
-  ...["simulation/differential", "e2e/bad-input", "e2e/hostile-agent"],
+  ...["simulation/differential", "e2e/bad-input", "e2e/hostile-agent", "crash/rolling-restart"],
+  ...["e2e/bad-agents", "crash/everything", "crash/scenarios/planted-bugs", "e2e/other-host"],
 ];
 
 function placeOf({ moduleId }: TestSpecification): number {
@@ -20,19 +21,36 @@ class LongFirst extends BaseSequencer {
   }
 }
 
+/** Their tests leave nothing behind that others would see: one process may run many of these files. */
+const PLAIN = ["src/core", "src/client", "src/model", "src/agents", "src/server", "src/worker"].map(
+  (folder) => `${folder}/**/*.test.ts`,
+);
+
+/** Bounds, and no promises: on a busy machine everything takes several times as long. */
+const BOUNDS = {
+  testTimeout: 60_000,
+  hookTimeout: 120_000,
+  expect: { poll: { timeout: 30_000 } },
+  teardownTimeout: 20_000,
+};
+
+/** The start of a process and its imports cost more than what most plain files do. */
+function describeProject(name: string, include: string[], exclude: string[], isolate: boolean) {
+  const setupFiles = ["./test/property-seed.ts"];
+  return { test: { name, include, exclude, isolate, setupFiles, ...BOUNDS } };
+}
+
 export default defineConfig({
   test: {
-    include: ["src/**/*.test.ts", "test/**/*.test.ts"],
-    setupFiles: ["./test/property-seed.ts"],
     // Each entry may export `setup` and `teardown`; they run once, in this order, before all tests.
     globalSetup: ["./test/machine.ts", "./test/postgres.ts"],
     reporters: ["default", "./test/reporter.ts"],
     maxWorkers: Math.max(2, availableParallelism() - 1),
     sequence: { sequencer: LongFirst },
-    // Bounds, and no promises: on a busy machine everything takes several times as long.
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
-    expect: { poll: { timeout: 30_000 } },
     teardownTimeout: 20_000,
+    projects: [
+      describeProject("whole", ["src/**/*.test.ts", "test/**/*.test.ts"], PLAIN, true),
+      describeProject("plain", PLAIN, [], false),
+    ],
   },
 });

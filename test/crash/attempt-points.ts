@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -70,6 +71,8 @@ export class AttemptPoints {
   /** Where commands note that they ran: what they leave there is not undone. */
   readonly #outside = join(this.#folder.path, "outside");
   readonly #children = new Set<ChildProcess>();
+  /** Works between two deaths: its process outlives a point, so that not each pays for its start. */
+  #standby: Worker | null = null;
   readonly #database: TestDatabase;
   readonly #store: Store;
 
@@ -88,6 +91,7 @@ export class AttemptPoints {
 
   async close(): Promise<void> {
     this.killWorkers();
+    this.#standby?.child.kill("SIGKILL");
     await this.#store.close();
     await this.#database.drop();
     await this.#folder.dispose();
@@ -107,21 +111,21 @@ export class AttemptPoints {
   async run(point: AttemptPoint): Promise<FaultOutcome> {
     const counter = join(this.#outside, `counter-${randomUUID()}`);
     const id = await this.#createSession(counter, point.stage !== "attempt");
-    const next = this.#startWorker({ isWaiting: true });
+    const next = await this.#takeStandby();
     if (point.stage === "recovery") {
       await this.#die(this.#startWorker({ point: "output", side: "after" }), "after output");
     }
-    const victim = this.#startWorker({ ...point, isWaiting: false });
+    const victim = this.#startWorker(point);
     if (point.stage === "shutdown") await this.#stopInCommand(victim, id);
     const diedAt = await this.#die(victim, nameAttemptPoint(point));
-    next.child.send("go");
+    next.child.send("work");
     const session = await poll(async () => {
       const found = await this.#store.getSession(id);
       return found?.completedAt ? found : null;
     }, PATIENCE_MS);
-    next.child.kill("SIGTERM");
-    await next.ended;
+    await rest(next, "rest");
     this.#children.delete(next.child);
+    this.#standby = next;
     const events = await this.#store.readEvents(id, { limit: 5_000 });
     const broken = await this.#check(session, events, counter, point);
     const orphans = findProcesses(`STINT_SESSION=${id}`).length;
@@ -129,7 +133,20 @@ export class AttemptPoints {
     return { held: broken.length === 0, orphans, resumeMs: readResumeMs(events, diedAt), detail };
   }
 
-  #startWorker(crash: Partial<AttemptPoint> & { readonly isWaiting?: boolean }): Worker {
+  /** Ready to work; after a run that failed it is another process. */
+  async #takeStandby(): Promise<Worker> {
+    const rested = this.#standby;
+    this.#standby = null;
+    if (rested !== null) {
+      this.#children.add(rested.child);
+      return rested;
+    }
+    const started = this.#startWorker({ standsBy: true });
+    await rest(started);
+    return started;
+  }
+
+  #startWorker(crash: Partial<AttemptPoint> & { readonly standsBy?: boolean }): Worker {
     const dataDir = join(this.#folder.path, "data");
     const options = { url: this.#database.url, dataDir, outside: this.#outside, ...crash };
     const { PATH = "", HOME = "" } = process.env;
@@ -222,6 +239,14 @@ export class AttemptPoints {
     }
     return broken;
   }
+}
+
+/** Waits until a worker that stands by has nothing to do, told so or not. */
+async function rest({ child, ended }: Worker, order?: string): Promise<void> {
+  const resting = once(child, "message");
+  if (order !== undefined) child.send(order);
+  const isResting = await Promise.race([resting.then(() => true), ended.then(() => false)]);
+  if (!isResting) throw new Error("the worker that stands by has ended");
 }
 
 /** From the death to the claim that followed it; null when nothing was left to do. */

@@ -1,5 +1,6 @@
 // A worker that SIGKILLs itself at a named point of an attempt. Composed as `stint worker` is, with
-// store and workspace behind proxies that know the points. With `isWaiting` it works once it is told to.
+// store and workspace behind proxies that know the points. With `standsBy` it dies at none: it is a
+// worker anew whenever it is told "work", until it is told "rest".
 import { createBuiltinAgent } from "../../dist/agents/builtin/agent.js";
 import { createAgentRegistry } from "../../dist/agents/registry.js";
 import { systemClock } from "../../dist/cli/system-clock.js";
@@ -13,7 +14,7 @@ import { SessionLifecycleManager } from "../../dist/worker/session-lifecycle-man
 import { createSweeper } from "../../dist/worker/sweeper.js";
 import { createWorker } from "../../dist/worker/worker.js";
 
-const { url, outside, dataDir, stage, point, side, isWaiting } = JSON.parse(process.argv[2]);
+const { url, outside, dataDir, stage, point, side, standsBy } = JSON.parse(process.argv[2]);
 
 /** The points of a shutdown count from its signal on. */
 let isArmed = stage !== "shutdown";
@@ -94,26 +95,55 @@ const openWorkspace = async (session, signal) => {
 const identity = await readHostIdentity();
 const agents = [createBuiltinAgent()];
 const registry = createAgentRegistry(agents);
-const worker = createWorker({
-  ...{ store, lifecycle, config, agents, openWorkspace, identity, clock },
-  getAgent: (name) => registry.get(name),
-  workspaceHost: workspaces.hostId,
-  keepAlive: (leaseLeftMs) => workspaces.keepAlive(leaseLeftMs),
-  env: process.env,
-  version: "0.0.0",
-  logger: silentLogger,
-});
 const { bootId } = identity;
-const sweeper = createSweeper({ ...config, lifecycle, store, bootId, clock, logger: silentLogger });
-if (isWaiting) await new Promise((resolve) => process.once("message", resolve));
-process.disconnect();
-sweeper.start();
-await worker.start();
-process.once("SIGTERM", async () => {
-  isArmed = true;
-  await worker.stop();
-  await workspaces.close();
-  await sweeper.stop();
-  await real.close();
-  process.exit(0);
-});
+
+async function startWorker() {
+  const worker = createWorker({
+    ...{ store, lifecycle, config, agents, openWorkspace, identity, clock },
+    getAgent: (name) => registry.get(name),
+    workspaceHost: workspaces.hostId,
+    keepAlive: (leaseLeftMs) => workspaces.keepAlive(leaseLeftMs),
+    env: process.env,
+    version: "0.0.0",
+    logger: silentLogger,
+  });
+  const sweeper = createSweeper({
+    ...config,
+    lifecycle,
+    store,
+    bootId,
+    clock,
+    logger: silentLogger,
+  });
+  sweeper.start();
+  await worker.start();
+  return { worker, sweeper };
+}
+
+if (standsBy) {
+  let starting = null;
+  process.on("message", async (order) => {
+    if (order === "work") {
+      starting = startWorker();
+      return;
+    }
+    // Where nothing was left to do, it may be told so before it has begun.
+    const { worker, sweeper } = await starting;
+    await worker.stop();
+    await sweeper.stop();
+    process.send("resting");
+  });
+  process.once("disconnect", () => process.exit(0));
+  process.send("resting");
+} else {
+  process.disconnect();
+  const { worker, sweeper } = await startWorker();
+  process.once("SIGTERM", async () => {
+    isArmed = true;
+    await worker.stop();
+    await workspaces.close();
+    await sweeper.stop();
+    await real.close();
+    process.exit(0);
+  });
+}
