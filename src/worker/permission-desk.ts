@@ -10,7 +10,7 @@ import type {
   PermissionRequest,
   StoredPermission,
 } from "../core/permission.ts";
-import { hashRequest, type RequestPlaces } from "../core/request-hash.ts";
+import { hashRequest, type RequestPlaces } from "../agents/request-hash.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { OwnerCommit, Store } from "../core/store.ts";
 import { readPatiently } from "./patience.ts";

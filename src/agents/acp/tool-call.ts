@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { TOOL_KINDS, type ToolKind } from "../../core/permission.ts";
 import type { JsonObject } from "../../core/json.ts";
-import { namePlaces, type RequestPlaces } from "../../core/request-hash.ts";
+import { namePlaces, type RequestPlaces } from "../request-hash.ts";
 import { asObject, readField, readList, readObject, readText, readWhole } from "../json-fields.ts";
 import { cleanText } from "../output/clean-text.ts";
 

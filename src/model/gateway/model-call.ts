@@ -148,8 +148,12 @@ export class ModelCall {
 }
 
 /** Errors of a connection that never stood. */
-const NEVER_CONNECTED =
-  /^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT|CERT_\w+|ERR_TLS_\w+|\w*SELF_SIGNED\w*|UNABLE_TO_\w+)$/;
+const NEVER_CONNECTED = new RegExp(
+  [
+    "^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|ENETUNREACH|EHOSTUNREACH|UND_ERR_CONNECT_TIMEOUT",
+    "CERT_\\w+|ERR_TLS_\\w+|\\w*SELF_SIGNED\\w*|UNABLE_TO_\\w+)$",
+  ].join("|"),
+);
 
 /** A refusal of ours comes after an answer; anything else that ends a try may come after the request. */
 function mayHaveArrived(thrown: unknown): boolean {

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
-import type { Json, JsonObject } from "./json.ts";
-import type { PermissionRequest } from "./permission.ts";
+import type { Json, JsonObject } from "../core/json.ts";
+import type { PermissionRequest } from "../core/permission.ts";
 
 /** Folders of an attempt, as its agent sees them: on another host they may lie elsewhere. */
 export interface RequestPlaces {
