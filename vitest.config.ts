@@ -1,12 +1,12 @@
 import { availableParallelism } from "node:os";
 import { defineConfig } from "vitest/config";
-import { BaseSequencer, type TestSpecification } from "vitest/node";
+import { BaseSequencer, type InlineConfig, type TestSpecification } from "vitest/node";
 
 /** What takes longest, the longest first: begun last, it would keep everybody waiting. */
 const LONG = [
   ...["crash/attempt-points", "crash/takeover", "crash/scenarios/scenarios", "e2e/stream"],
   ...["docs-examples", "embedded/attach", "simulation/simulation", "crash/system-faults"],
-  ...["simulation/differential", "e2e/bad-input", "e2e/hostile-agent", "crash/rolling-restart"],
+  ...["simulation/differential", "e2e/bad-input", "crash/rolling-restart"],
   ...["e2e/bad-agents", "crash/everything", "crash/scenarios/planted-bugs", "e2e/other-host"],
 ];
 
@@ -26,6 +26,9 @@ const PLAIN = ["src/core", "src/client", "src/model", "src/agents", "src/server"
   (folder) => `${folder}/**/*.test.ts`,
 );
 
+/** It takes all that it can get of the machine, and measures what is left to others: after all the rest. */
+const ALONE = ["test/e2e/hostile-agent.test.ts"];
+
 /** Bounds, and no promises: on a busy machine everything takes several times as long. */
 const BOUNDS = {
   testTimeout: 60_000,
@@ -35,9 +38,9 @@ const BOUNDS = {
 };
 
 /** The start of a process and its imports cost more than what most plain files do. */
-function describeProject(name: string, include: string[], exclude: string[], isolate: boolean) {
+function describeProject(name: string, include: string[], own: Partial<InlineConfig> = {}) {
   const setupFiles = ["./test/property-seed.ts"];
-  return { test: { name, include, exclude, isolate, setupFiles, ...BOUNDS } };
+  return { test: { name, include, setupFiles, ...BOUNDS, ...own } };
 }
 
 export default defineConfig({
@@ -49,8 +52,11 @@ export default defineConfig({
     sequence: { sequencer: LongFirst },
     teardownTimeout: 20_000,
     projects: [
-      describeProject("whole", ["src/**/*.test.ts", "test/**/*.test.ts"], PLAIN, true),
-      describeProject("plain", PLAIN, [], false),
+      describeProject("whole", ["src/**/*.test.ts", "test/**/*.test.ts"], {
+        exclude: [...PLAIN, ...ALONE],
+      }),
+      describeProject("plain", PLAIN, { isolate: false }),
+      describeProject("alone", ALONE, { sequence: { groupOrder: 1 } }),
     ],
   },
 });
