@@ -21,7 +21,10 @@ class LongFirst extends BaseSequencer {
   }
 }
 
-/** Their tests leave nothing behind that others would see: one process may run many of these files. */
+/**
+ * One process runs many of these files: their tests leave nothing behind that others would see, and its
+ * start and imports cost more than what most of them do.
+ */
 const PLAIN = ["src/core", "src/client", "src/model", "src/agents", "src/server", "src/worker"].map(
   (folder) => `${folder}/**/*.test.ts`,
 );
@@ -34,10 +37,8 @@ const BOUNDS = {
   testTimeout: 60_000,
   hookTimeout: 120_000,
   expect: { poll: { timeout: 30_000 } },
-  teardownTimeout: 20_000,
 };
 
-/** The start of a process and its imports cost more than what most plain files do. */
 function describeProject(name: string, include: string[], own: Partial<InlineConfig> = {}) {
   const setupFiles = ["./test/property-seed.ts"];
   return { test: { name, include, setupFiles, ...BOUNDS, ...own } };

@@ -14,7 +14,7 @@ test("a process knows its pid and, on Linux, its start, the boot and its pid nam
 });
 
 test("a process runs while it has its start time, and no longer when it is killed", async (context) => {
-  if (!isLinux) context.skip("only Linux tells processes apart");
+  if (!isLinux) context.skip("[needs Linux] nothing else tells processes apart");
   const { pid, pidStartTime } = await readHostIdentity();
   expect(await isProcessRunning(pid, pidStartTime)).toBe(true);
   expect(await isProcessRunning(pid, `${Number(pidStartTime) + 1}`)).toBe(false);

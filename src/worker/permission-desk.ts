@@ -1,4 +1,5 @@
 import { posix } from "node:path";
+import { hashRequest, type RequestPlaces } from "../agents/request-hash.ts";
 import { shortenInput } from "../agents/shown-input.ts";
 import { delay, type Clock } from "../core/clock.ts";
 import type { NewEvent } from "../core/event.ts";
@@ -10,7 +11,6 @@ import type {
   PermissionRequest,
   StoredPermission,
 } from "../core/permission.ts";
-import { hashRequest, type RequestPlaces } from "../agents/request-hash.ts";
 import type { SessionSnapshot } from "../core/session.ts";
 import type { OwnerCommit, Store } from "../core/store.ts";
 import { readPatiently } from "./patience.ts";

@@ -56,6 +56,7 @@ const CPU_WEIGHT = 50;
  */
 const CPU_SHARES_ALL = 1_024;
 const CPU_WEIGHT_ALL = 100;
+/** Each needs another worker that starts in the very same moment. */
 const ENTER_ATTEMPTS = 50;
 const REMOVE_ATTEMPTS = 20;
 const REMOVE_DELAY_MS = 10;
@@ -167,7 +168,7 @@ async function createGroup(
 
 async function makeGroup({ folder, writes }: Hierarchy, name: string): Promise<void> {
   const group = join(folder, name);
-  await persist(async () => {
+  await retryWhileRemoved(async () => {
     await mkdir(group, { recursive: true });
     for (const [file, value] of writes) await writeFile(join(group, file), value);
   });
@@ -175,7 +176,7 @@ async function makeGroup({ folder, writes }: Hierarchy, name: string): Promise<v
 
 async function enterGroup(hierarchy: Hierarchy, name: string, pid: number): Promise<void> {
   const file = join(hierarchy.folder, name, "cgroup.procs");
-  await persist(async (attempt) => {
+  await retryWhileRemoved(async (attempt) => {
     if (attempt > 1) await makeGroup(hierarchy, name);
     await writeFile(file, String(pid)).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "ESRCH") throw error; // it has ended already
@@ -187,7 +188,7 @@ async function enterGroup(hierarchy: Hierarchy, name: string, pid: number): Prom
  * Does again what met a group that was just removed: a worker that starts takes each group that is
  * empty for abandoned, also one that is being made, or lies between two commands.
  */
-async function persist(work: (attempt: number) => Promise<void>): Promise<void> {
+async function retryWhileRemoved(work: (attempt: number) => Promise<void>): Promise<void> {
   for (let attempt = 1; ; attempt++) {
     try {
       return await work(attempt);

@@ -109,7 +109,7 @@ describe("embedded Postgres, where its place is difficult", { timeout: 180_000 }
     const folder = makeFolder();
     mkdirSync(folder.dataDir);
     const mounted = spawnSync("mount", ["-t", "tmpfs", "-o", "size=8m", "tmpfs", folder.dataDir]);
-    if (mounted.status !== 0) context.skip("This host does not let us mount a small disk");
+    if (mounted.status !== 0) context.skip("[needs mount] this host lets us mount no small disk");
     try {
       await expect(folder.attach()).rejects.toMatchObject({ code: "disk_full" });
       expect(readdirSync(folder.dataDir).filter((name) => name.startsWith("pg."))).toEqual([
